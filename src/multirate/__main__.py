@@ -1,0 +1,7 @@
+"""``python -m multirate``."""
+
+import sys
+
+from multirate.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,59 @@
+"""``multirate evaluate``."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions, parse_grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measure a run's rate-distortion curve; writes curve.json, curve.csv and figures/ in the run's folder.
+
+    Example: multirate evaluate runs/mnist --betas 20
+    """
+
+    run: PositionalRun
+    """Folder of a finished run."""
+    betas: str = "20"
+    """How many betas, log-spaced over the model's range; or which ones, as 0.01,0.1,1,10."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Part of the data to measure on."""
+    samples: int = 1
+    """Posterior samples an example."""
+    examples: int | None = None
+    """Measure on the first so many examples only."""
+    seed: int = 0
+    """Fixes the noise, the same at every beta."""
+    label: str | None = None
+    """Name of the curve in figures and tables."""
+    data_dir: str | None = None
+    """Folder of the original data files, in place of the run's."""
+    figures: bool = True
+    """Draw figures; --no-figures leaves them out."""
+    shared: SharedOptions = field(default_factory=Shared)
+
+
+def run(options: Options) -> None:
+    """Evaluate, draw, and print the curve."""
+    from multirate.experiments.pictures import draw
+    from multirate.experiments.run import evaluate_run, open_run
+
+    screen = Screen(options.shared)
+    done = open_run(options.run)
+    curve = evaluate_run(
+        done,
+        parse_grid(options.betas),
+        split=options.split,
+        samples=options.samples,
+        examples=options.examples,
+        seed=options.seed,
+        data_dir=options.data_dir,
+        label=options.label,
+    )
+    written = draw(done, data_dir=options.data_dir) if options.figures else []
+    screen.table(
+        curve.table(), f"{curve.label} on {curve.data} {curve.split}, {curve.examples:,} examples, {curve.units}"
+    )
+    screen.say(f"wrote {options.run / 'curve.json'}, curve.csv" + (f" and {len(written)} figures" if written else ""))
+    screen.result(curve.to_dict())

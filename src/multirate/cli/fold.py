@@ -1,0 +1,67 @@
+"""``multirate fold``."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions
+from multirate.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write the plain VAE that a multi-rate run holds at one beta: the base's class, without gates.
+
+    Example: multirate fold runs/mnist --beta 0.5 --out runs/mnist-folded
+    """
+
+    run: PositionalRun
+    """Folder of a finished multi-rate run."""
+    beta: float
+    """Beta to fold at, in the model's range."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder to write: model.safetensors and model.json."""
+    shared: SharedOptions = field(default_factory=Shared)
+
+
+def run(options: Options) -> None:
+    """Fold and write."""
+    screen = Screen(options.shared)
+    parameters = write_folded(options.run, options.beta, options.out)
+    screen.say(
+        f"the plain VAE at beta {options.beta:g}, {parameters:,} parameters, is in {options.out}; "
+        f"multirate.load({str(options.out)!r}) reads it"
+    )
+    screen.result({"beta": options.beta, "fold": str(options.out), "parameters": parameters})
+
+
+def write_folded(folder: Path, beta: float, out: Path) -> int:
+    """Fold a run's model and save the plain one.
+
+    Args:
+        folder: of the run.
+        beta: in the model's range.
+        out: folder to write.
+
+    Returns:
+        The plain model's number of parameters.
+
+    Raises:
+        UsageError: if the run is a plain VAE already, ``out`` is not empty, or beta is out of range.
+        DataError: if the run is not finished.
+    """
+    from multirate.experiments.run import open_run
+    from multirate.fold import fold
+    from multirate.saving import save
+    from multirate.wrapper import MultiRate
+
+    done = open_run(folder)
+    if not isinstance(done.model, MultiRate):
+        raise UsageError(f"{folder} holds a plain VAE, trained at beta {done.beta:g}; there is nothing to fold")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is not an empty folder; choose another")
+    plain = fold(done.model, beta)
+    save(plain, out, {"folded_at_beta": beta, "folded_from": folder.name})
+    return sum(parameter.numel() for parameter in plain.parameters())

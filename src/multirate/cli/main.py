@@ -1,0 +1,125 @@
+"""Entry point: reads the first word, imports that command's file, and turns errors into one line and an exit code."""
+
+import errno
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from multirate.cli.names import COMMANDS
+from multirate.errors import MultirateError, UsageError
+
+EXAMPLES = """\
+examples:
+  multirate quickstart --out runs/quickstart
+  multirate train --data mnist --model resnet --out runs/mnist
+  multirate evaluate runs/mnist --betas 20"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: words after the program's name; those of this process by default.
+
+    Returns:
+        Exit code: 0, 1 for an error in data or training, 2 for wrong usage, 130 for an interruption.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        from multirate import __version__
+
+        print(f"multirate {__version__}")
+        return 0
+    command, words = words[0], words[1:]
+    if command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`multirate --help` lists them"
+        return _fail(f"no command {command!r}; {hint}", 2)
+    return run(command, words)
+
+
+def usage() -> str:
+    """Return the text of ``multirate --help``."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: multirate COMMAND [OPTIONS]",
+            "",
+            "Train one variational autoencoder, get its whole rate-distortion curve.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            EXAMPLES,
+            "",
+            "`multirate COMMAND --help` lists a command's options, with an example.",
+        ]
+    )
+
+
+def run(command: str, words: Sequence[str]) -> int:
+    """Parse one command's options and run it.
+
+    Args:
+        command: one of :data:`multirate.cli.names.COMMANDS`.
+        words: its options.
+
+    Returns:
+        Exit code.
+    """
+    module = importlib.import_module(f"multirate.cli.{command}")
+    debug = "--debug" in words
+    try:
+        options = parse(module, command, words)
+        module.run(options)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        return _fail(f"interrupted; {getattr(module, 'RESUME', 'run the same command again')}", 130)
+    except MultirateError as error:
+        return _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or debug:
+            raise
+        return _fail(f"the disk is full: {error.filename or 'a file'} is not written; free some space and run again", 1)
+    return 0
+
+
+def parse(module: Any, command: str, words: Sequence[str]) -> Any:
+    """Turn words into the command's options; prints help or what is wrong, and exits, where there is cause.
+
+    Args:
+        module: the command's module, with ``Options`` and, where it reads YAML, ``expand``.
+        command: its name.
+        words: its options.
+
+    Returns:
+        An instance of ``module.Options``.
+    """
+    import tyro
+
+    expand = getattr(module, "expand", list)
+    return tyro.cli(
+        module.Options,
+        prog=f"multirate {command}",
+        args=expand(words),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+    )
+
+
+def _fail(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"multirate: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

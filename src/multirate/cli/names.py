@@ -1,0 +1,15 @@
+"""Names of the commands; imports nothing, so that ``multirate --help`` answers at once."""
+
+COMMANDS: dict[str, str] = {
+    "quickstart": "train a multi-rate VAE and four dedicated ones on digits, with curve, comparison and report",
+    "data": "list and describe the data sets, or download one",
+    "inspect": "show which layers of a model or run get gates, and what they cost",
+    "train": "train one model: multi-rate, or a plain beta-VAE with --beta",
+    "sweep": "train one dedicated beta-VAE a beta: the baselines",
+    "evaluate": "measure a run's rate-distortion curve",
+    "compare": "set a run's curve against baselines: gaps, BD-rate",
+    "choose": "find the beta of a wanted rate, distortion or best ELBO",
+    "fold": "write the plain VAE of one beta",
+    "plot": "draw a run's curve again, with or without baselines",
+    "report": "write a run's self-contained report.html",
+}

@@ -1,0 +1,98 @@
+"""Make a multi-rate model of any VAE."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from multirate.beta import BetaRange
+from multirate.errors import ConversionError
+from multirate.layers import kind_of
+from multirate.plan import Patterns, Plan, plan
+from multirate.response import Gate
+from multirate.wrapper import MultiRate
+
+__all__ = ["MultiRate", "Plan", "convert", "plan"]
+
+_DEAD = 1e-3
+
+
+def convert(
+    base: nn.Module,
+    beta_range: BetaRange | None = None,
+    *,
+    encoder: Patterns | None = None,
+    decoder: Patterns | None = None,
+    ungated: Patterns = (),
+    response: str | Mapping[str, str] = "default",
+    preserve_at: float | None = None,
+    example: Any = None,
+) -> MultiRate:
+    r"""Make a multi-rate model of a VAE; the VAE itself is not touched.
+
+    The gates start the same at every beta. With ``preserve_at`` the copy's weights are divided by those starting gates,
+    so that the model computes at that beta (and, until it is trained, at every other) exactly what the base computes:
+    a trained VAE becomes multi-rate by fine-tuning.
+
+    Args:
+        base: any ``nn.Module``; it is copied.
+        beta_range: the range of beta to serve, ``[0.01, 10]`` by default.
+        encoder: as in :func:`plan`.
+        decoder: as in :func:`plan`.
+        ungated: as in :func:`plan`.
+        response: as in :func:`plan`.
+        preserve_at: a beta of the range at which to compute what the base computes.
+        example: as in :func:`plan`.
+
+    Returns:
+        The multi-rate model, in the base's training or evaluation mode.
+
+    Raises:
+        ConversionError: as :func:`plan`; if the base is multi-rate already; if ``preserve_at`` meets shared parameters
+            or a gate that starts shut.
+        BetaError: if ``preserve_at`` is not in the range.
+    """
+    if any(isinstance(module, MultiRate) for module in base.modules()):
+        raise ConversionError("the model is multi-rate already; convert its base, or fold it first")
+    beta_range = beta_range or BetaRange()
+    layers = plan(base, encoder=encoder, decoder=decoder, ungated=ungated, response=response, example=example)
+    model = MultiRate(copy.deepcopy(base), beta_range, layers).train(base.training)
+    if preserve_at is not None:
+        _preserve(model, preserve_at)
+    return model
+
+
+def _preserve(model: MultiRate, beta: float) -> None:
+    shared = _shared_parameters(model.base)
+    with torch.no_grad():
+        for layer, gate in zip(model.plan.gated, model.gates(beta), strict=True):
+            scale = gate.scale[0]
+            if _is_identity(gate):
+                continue
+            if float(scale.abs().min()) < _DEAD:
+                raise ConversionError(
+                    f"preserve_at={beta:g}: a gate of {layer.at!r} is shut there; choose another response"
+                )
+            target = model.base.get_submodule(layer.at)
+            if any(id(p) in shared for p in target.parameters(recurse=False)):
+                raise ConversionError(
+                    f"preserve_at={beta:g}: {layer.at!r} shares a parameter with another layer, which cannot be "
+                    "rescaled for one alone; use response='film', whose gates start at 1"
+                )
+            kind = kind_of(target)
+            assert kind is not None
+            kind.fold(target, Gate(1 / scale.to(next(target.parameters()).dtype), None))
+
+
+def _is_identity(gate: Gate) -> bool:
+    return bool((gate.scale == 1).all()) and (gate.shift is None or bool((gate.shift == 0).all()))
+
+
+def _shared_parameters(base: nn.Module) -> set[int]:
+    owners: dict[int, int] = {}
+    for module in base.modules():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    return {parameter for parameter, count in owners.items() if count > 1}

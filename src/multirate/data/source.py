@@ -1,0 +1,324 @@
+"""Examples by index: the one interface that training and evaluation ask of data."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from multirate.errors import DataError, UsageError
+
+Likelihood: TypeAlias = Literal["bernoulli", "gaussian"]
+
+NUMERIC_KINDS = "buif"
+
+_PROBES = 32
+
+
+class Source(ABC):
+    """Examples of one split of one data set, fetched by index.
+
+    Args:
+        shape: shape of one example.
+        name: of the data set, for records and figures.
+        split: ``train``, ``validation`` or ``test``.
+        likelihood: what suits the values, a suggestion to the model: ``bernoulli`` for 0 and 1, else ``gaussian``.
+        details: what a record of the run should say of the data: binarization, checksums, crop; JSON values.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        name: str,
+        split: str,
+        likelihood: Likelihood,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        if likelihood not in get_args(Likelihood):
+            raise UsageError(f"unknown likelihood {likelihood!r}; choose bernoulli or gaussian")
+        self.name = name
+        self.split = split
+        self.shape = tuple(int(n) for n in shape)
+        self.likelihood: Likelihood = likelihood
+        self.details: dict[str, Any] = dict(details or {})
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> Tensor:
+        """Return the examples at ``indices``.
+
+        Args:
+            indices: integers from 0 to ``len(source) - 1``, int64, ``[B]``.
+
+        Returns:
+            float32, ``[B, *shape]``, on the CPU.
+        """
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, {self.split!r}, {len(self):,} examples of shape "
+            f"{list(self.shape)}, {self.likelihood})"
+        )
+
+
+class TensorSource(Source):
+    """Examples in memory, in one tensor, batched by one indexing operation.
+
+    Bytes and booleans become float32 a batch at a time. Binary data is kept as booleans: all 0 or 1, or bytes that are all
+    0 or ``scale``. Everything else is kept as float32; a float32 tensor is not copied. Nothing is lost by it.
+
+    Args:
+        values: ``[N, ...]``, boolean, integer or floating; finite.
+        name: of the data set.
+        split: ``train``, ``validation`` or ``test``.
+        likelihood: None for ``bernoulli`` if every scaled value is 0 or 1, else ``gaussian``.
+        scale: every value is divided by it. None divides bytes by 255, unless they are all 0 or 1, and nothing else.
+        labels: class of each example where there is one, int64, ``[N]``.
+        details: for the record; the scale is added.
+
+    Raises:
+        DataError: if there are no examples, a value is not finite, the shape or type is no data, or a Bernoulli
+            likelihood is asked for values outside ``[0, 1]``.
+    """
+
+    def __init__(
+        self,
+        values: Tensor,
+        *,
+        name: str = "data",
+        split: str = "train",
+        likelihood: Likelihood | None = None,
+        scale: float | None = None,
+        labels: Tensor | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        stored = _storable(values, name)
+        low, high = (
+            float(end) for end in torch.aminmax(stored.to(torch.uint8) if stored.dtype == torch.bool else stored)
+        )
+        if scale is None:
+            scale = 255.0 if stored.dtype == torch.uint8 and high > 1 else 1.0
+        if not scale > 0:
+            raise UsageError(f"values are divided by the scale, which must be above 0; got {scale}")
+        binary = stored.dtype == torch.bool and scale == 1
+        if stored.dtype == torch.uint8 and bool(((stored == 0) | (stored == scale)).all()):
+            binary, stored = True, stored.bool()
+        if likelihood is None:
+            likelihood = "bernoulli" if binary else "gaussian"
+        if likelihood == "bernoulli" and (low < 0 or high > scale):
+            raise DataError(
+                f"{name}: a bernoulli likelihood needs values in [0, 1]; got {low / scale:g} to {high / scale:g}; "
+                "rescale them or use likelihood gaussian"
+            )
+        if labels is not None and labels.shape != stored.shape[:1]:
+            raise DataError(f"{name}: {len(stored):,} examples but labels of shape {list(labels.shape)}")
+        super().__init__(
+            stored.shape[1:],
+            name=name,
+            split=split,
+            likelihood=likelihood,
+            details={**(details or {}), "scale": scale},
+        )
+        self.labels = labels
+        self._values = stored
+        self._divisor = 1.0 if binary else scale
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Return the examples at ``indices``, float32, ``[B, *shape]``."""
+        values = self._values.index_select(0, indices).to(torch.float32)
+        return values if self._divisor == 1 else values.div_(self._divisor)
+
+
+class DatasetSource(Source):
+    """Examples of a user's map-style ``torch.utils.data.Dataset``, checked batch by batch.
+
+    An item is a tensor or array, or a tuple or list whose first element is one, or a mapping that has it under ``key``.
+    The dataset's ``__getitems__`` is used where there is one. 32 items, evenly spaced, decide: if they hold only 0 and
+    1, the default likelihood is ``bernoulli``; if not, it is ``gaussian``, and bytes are divided by 255.
+
+    Args:
+        dataset: has ``__len__`` and ``__getitem__``.
+        name: of the data set.
+        split: ``train``, ``validation`` or ``test``.
+        likelihood: None to decide from the items.
+        key: name of the example in items that are mappings.
+
+    Raises:
+        DataError: if it is empty, has no length, or an item is not one finite numeric array.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        name: str = "data",
+        split: str = "train",
+        likelihood: Likelihood | None = None,
+        key: str | None = None,
+    ) -> None:
+        try:
+            self._length = len(dataset)  # type: ignore[arg-type]  # Dataset leaves __len__ to its subclasses
+        except TypeError as error:
+            raise DataError(f"{name}: {type(dataset).__name__} has no length; examples are fetched by index") from error
+        if self._length == 0:
+            raise DataError(f"{name}: {type(dataset).__name__} is empty")
+        self.name = name
+        self._dataset = dataset
+        self._key = key
+        probes = np.linspace(0, self._length - 1, min(_PROBES, self._length)).astype(int).tolist()
+        values = self._stack(probes)
+        if values.ndim < 2 or values.numel() == 0:
+            raise DataError(f"{name}: an item has shape {list(values.shape[1:])}; give at least one number, [D]")
+        binary = bool(((values == 0) | (values == 1)).all())
+        self._scale = 255.0 if values.dtype == torch.uint8 and not binary else 1.0
+        super().__init__(
+            values.shape[1:],
+            name=name,
+            split=split,
+            likelihood=likelihood or ("bernoulli" if binary else "gaussian"),
+            details={"dataset": type(dataset).__name__, "scale": self._scale},
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Return the examples at ``indices``, float32, ``[B, *shape]``; a bad item raises :class:`DataError`."""
+        values = self._stack(indices.tolist()).to(torch.float32)
+        if tuple(values.shape[1:]) != self.shape:
+            raise DataError(
+                f"{self.name}: items of shape {list(self.shape)} and {list(values.shape[1:])}; make them alike"
+            )
+        if self._scale != 1:
+            values = values / self._scale
+        if not bool(values.isfinite().all()):
+            raise DataError(f"{self.name}: a batch holds NaN or infinity; remove or replace such values")
+        if self.likelihood == "bernoulli" and not bool(((values >= 0) & (values <= 1)).all()):
+            raise DataError(f"{self.name}: a bernoulli likelihood needs values in [0, 1]; use likelihood gaussian")
+        return values
+
+    def _stack(self, indices: list[int]) -> Tensor:
+        many = getattr(self._dataset, "__getitems__", None)
+        items = many(indices) if callable(many) else [self._dataset[i] for i in indices]
+        examples = [self._example(item) for item in items]
+        for example in examples:
+            if example.shape != examples[0].shape or example.dtype != examples[0].dtype:
+                raise DataError(
+                    f"{self.name}: items differ: {list(examples[0].shape)} {examples[0].dtype} and "
+                    f"{list(example.shape)} {example.dtype}; make them alike"
+                )
+        return torch.stack(examples)
+
+    def _example(self, item: Any) -> Tensor:
+        if isinstance(item, Mapping):
+            if self._key not in item:
+                raise DataError(
+                    f"{self.name}: items have the keys {sorted(map(str, item))}; use DatasetSource(..., key=...)"
+                )
+            item = item[self._key]
+        elif isinstance(item, tuple | list) and item:
+            item = item[0]
+        if isinstance(item, np.ndarray):
+            item = tensor_of(item, self.name)
+        if not isinstance(item, Tensor) or item.is_complex():
+            kind = item.dtype if isinstance(item, Tensor) else type(item).__name__
+            raise DataError(f"{self.name}: an example is {kind}; the dataset must give real tensors or arrays")
+        return item.detach().cpu()
+
+
+def as_source(
+    data: Source | Tensor | NDArray[Any] | Dataset[Any],
+    name: str = "data",
+    *,
+    split: str = "train",
+    likelihood: Likelihood | None = None,
+) -> Source:
+    """Make a source of what a user has in hand.
+
+    Args:
+        data: a source, which is returned as it is; a tensor or array ``[N, ...]``, kept in its shape; or a map-style
+            dataset.
+        name: of the data set.
+        split: ``train``, ``validation`` or ``test``.
+        likelihood: None to decide from the values.
+
+    Returns:
+        The source.
+
+    Raises:
+        UsageError: if it is none of these.
+        DataError: if the values are no data.
+    """
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, np.ndarray):
+        data = tensor_of(data, name)
+    if isinstance(data, Tensor):
+        return TensorSource(data, name=name, split=split, likelihood=likelihood)
+    if type(data) is TensorDataset:
+        return TensorSource(data.tensors[0], name=name, split=split, likelihood=likelihood)
+    if isinstance(data, DataLoader | IterableDataset):
+        raise UsageError(
+            f"{name}: cannot fetch by index from a {type(data).__name__}; pass a map-style dataset or a tensor"
+        )
+    if isinstance(data, Dataset) or (
+        hasattr(data, "__getitem__") and not isinstance(data, str | bytes | list | tuple | Mapping)
+    ):
+        return DatasetSource(data, name=name, split=split, likelihood=likelihood)
+    raise UsageError(
+        f"{name}: a {type(data).__name__} is no data; pass a tensor, an array, a torch Dataset or data.load(...)"
+    )
+
+
+def tensor_of(array: NDArray[Any], name: str = "data") -> Tensor:
+    """Turn an array of booleans, integers or floats into a tensor: bytes and booleans as they are, the rest float32.
+
+    Args:
+        array: any shape, byte order and strides.
+        name: for the error.
+
+    Returns:
+        A tensor of the same shape, which shares memory with the array where it can.
+
+    Raises:
+        DataError: if the type is no number.
+    """
+    if array.dtype.kind not in NUMERIC_KINDS:
+        raise DataError(f"{name}: an array of {array.dtype} is no data; give booleans, integers or floats")
+    if array.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32, copy=False)
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _storable(values: Tensor, name: str) -> Tensor:
+    if values.is_complex() or values.is_quantized or values.layout != torch.strided:
+        raise DataError(f"{name}: a tensor of {values.dtype}, {values.layout} is no data; give dense real numbers")
+    if values.ndim < 2 or values.numel() == 0:
+        raise DataError(
+            f"{name}: data must be [N, ...] with at least one number an example; got shape {list(values.shape)}"
+        )
+    values = values.detach().cpu()
+    if values.dtype in (torch.bool, torch.uint8):
+        return values.contiguous()
+    values = values.to(torch.float32).contiguous()
+    finite = values.isfinite()
+    if not bool(finite.all()):
+        bad = int((~finite).flatten(1).any(1).sum())
+        raise DataError(
+            f"{name}: {bad:,} of {len(values):,} examples hold NaN, infinity or numbers too large for float32; "
+            "remove or replace them"
+        )
+    return values.bool() if bool(((values == 0) | (values == 1)).all()) else values

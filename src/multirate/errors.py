@@ -1,0 +1,25 @@
+"""Errors that a user can act on: one line that names the value and the remedy."""
+
+
+class MultirateError(Exception):
+    """Base of every error that multirate raises on purpose; the command line exits with 1."""
+
+
+class UsageError(MultirateError, ValueError):
+    """An argument cannot be right whatever the data: unknown name, bad value; the command line exits with 2."""
+
+
+class BetaError(UsageError):
+    """A beta that is missing, not positive, not finite, of the wrong length or outside the range."""
+
+
+class ConversionError(UsageError):
+    """A module that cannot become multi-rate as asked."""
+
+
+class DataError(MultirateError):
+    """A file or an array that is missing, truncated, non-finite, of the wrong shape or fails its checksum."""
+
+
+class TrainingError(MultirateError):
+    """A run that cannot go on: non-finite loss, a checkpoint that does not fit."""

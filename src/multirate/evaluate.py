@@ -1,0 +1,206 @@
+"""Measuring a model's curve: its rate and distortion at each beta, on the same examples with the same noise."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from multirate.curve import Curve, Point, point
+from multirate.data import Source, as_source
+from multirate.errors import BetaError, ConversionError, DataError, TrainingError, UsageError
+from multirate.inference import at, base_of, inference, like_parameters
+from multirate.metrics.active_units import MeanVariance, active_units
+from multirate.seeding import seeded
+from multirate.terms import Terms
+from multirate.wrapper import MultiRate
+
+MEASURES = ("active_units",)
+
+
+def evaluate(
+    model: nn.Module,
+    data: Source | Tensor | NDArray[Any] | Dataset[Any],
+    betas: int | float | Sequence[float] | Tensor = 20,
+    *,
+    beta: float | None = None,
+    samples: int = 1,
+    batch_size: int = 500,
+    seed: int = 0,
+    measures: Sequence[str] = MEASURES,
+    examples: int | None = None,
+    label: str | None = None,
+    progress: bool = True,
+) -> Curve:
+    """Measure rate and distortion at each beta, averaged over the examples.
+
+    Every beta sees the same examples with the same noise, keyed by seed, batch and sample alone: neighbouring points
+    differ by beta and not by luck, and a point does not depend on which others were asked for. The model runs in eval
+    mode, on its own device, without gradients; sums are kept in float64. The model's training flags and the global
+    random generator are left as they were.
+
+    Args:
+        model: a :class:`multirate.MultiRate`, or any module with ``terms(x)``.
+        data: a source, a tensor or array ``[N, ...]``, or a dataset; examples are taken in its order.
+        betas: for a multi-rate model; how many, log-spaced over its range with both ends, or which ones.
+        beta: the one beta of a plain model, which it was trained for.
+        samples: posterior samples per example; more of them lower the noise of the distortion.
+        batch_size: examples at a time; it decides which noise an example gets, hence the last digits of the distortion.
+        seed: of the noise.
+        measures: what to measure beside rate and distortion: ``active_units``, for models with ``encode``.
+        examples: measure only so many, the first ones.
+        label: of the curve; by default the model's name after "multi-rate" or "beta-VAE".
+        progress: show a bar on standard error, in a terminal.
+
+    Returns:
+        The curve.
+
+    Raises:
+        UsageError: if an option cannot be right, or a plain model has no beta.
+        BetaError: if a beta is outside the model's range.
+        ConversionError: if the model has no ``terms``.
+        DataError: if there are no examples.
+        TrainingError: if a rate or distortion is not finite; the message names beta and batch.
+    """
+    base = base_of(model)
+    if not callable(getattr(base, "terms", None)):
+        raise ConversionError(f"{type(base).__name__} has no method terms(x); add one that returns multirate.Terms")
+    grid = _grid(model, betas, beta)
+    source = as_source(data, split="test")
+    count = _count(source, examples)
+    _check_options(samples, batch_size, measures)
+    totals = [_Totals("active_units" in measures) for _ in grid]
+    starts = range(0, count, batch_size)
+    with inference(model), _bar(len(starts) * len(grid), progress) as advance:
+        for batch, start in enumerate(starts):
+            x = like_parameters(source.batch(torch.arange(start, min(start + batch_size, count))), model)
+            for beta_, total in zip(grid, totals, strict=True):
+                for sample in range(samples):
+                    with seeded(seed, "evaluate", batch, sample):
+                        total.add(_terms(model, x, beta_), f"beta {beta_:g}, batch {batch}")
+                total.add_means(model, x, beta_)
+                advance()
+    name = str(getattr(base, "name", "") or type(base).__name__)
+    return Curve(
+        label=label or f"{'multi-rate' if isinstance(model, MultiRate) else 'beta-VAE'} {name}",
+        model=name,
+        data=source.name,
+        split=source.split,
+        examples=count,
+        points=tuple(total.point(beta_, count * samples) for beta_, total in zip(grid, totals, strict=True)),
+        seed=seed,
+        samples=samples,
+        details=_details(model, base) | {"batch_size": batch_size},
+    )
+
+
+class _Totals:
+    """Sums over the examples at one beta."""
+
+    def __init__(self, with_means: bool) -> None:
+        self.rate = 0.0
+        self.distortion = 0.0
+        self.means = MeanVariance() if with_means else None
+
+    def add(self, terms: Terms, where: str) -> None:
+        rate, distortion = float(terms.rate.double().sum()), float(terms.distortion.double().sum())
+        for name, value in (("rate", rate), ("distortion", distortion)):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the {name} is {value} at {where}: the model has diverged, or the data are far from "
+                    "its training data; train with a smaller learning rate or with clip_norm"
+                )
+        self.rate += rate
+        self.distortion += distortion
+
+    def add_means(self, model: nn.Module, x: Tensor, beta: float) -> None:
+        if self.means is None:
+            return
+        encode = getattr(base_of(model), "encode", None)
+        with at(model, beta):
+            posterior = encode(x) if callable(encode) else None
+        mean = getattr(posterior, "mean", None)
+        if isinstance(mean, Tensor):
+            self.means.update(mean.flatten(1))
+        else:
+            self.means = None
+
+    def point(self, beta: float, draws: int) -> Point:
+        measures = {} if self.means is None else {"active_units": active_units(self.means)}
+        return point(beta, self.rate / draws, self.distortion / draws, **measures)
+
+
+def _grid(model: nn.Module, betas: int | float | Sequence[float] | Tensor, beta: float | None) -> list[float]:
+    """Return the betas to measure, increasing."""
+    if not isinstance(model, MultiRate):
+        if beta is None and not isinstance(betas, int):
+            chosen = [float(b) for b in torch.as_tensor(betas, dtype=torch.float64).flatten()]
+            beta = chosen[0] if len(chosen) == 1 else None
+        if beta is None:
+            raise UsageError(f"a plain {type(model).__name__} has one beta, the one it was trained for: pass beta=...")
+        if not (math.isfinite(beta) and beta > 0):
+            raise BetaError(f"beta must be positive and finite; got {beta:g}")
+        return [float(beta)]
+    if isinstance(betas, int) and beta is None:
+        return [float(b) for b in model.beta_range.grid(betas)]
+    chosen = sorted(float(b) for b in torch.as_tensor(betas if beta is None else beta, dtype=torch.float64).flatten())
+    model.beta_range.check(chosen)
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"a beta is given twice in {chosen}; give each once")
+    return chosen
+
+
+def _count(source: Source, examples: int | None) -> int:
+    if examples is not None and examples < 1:
+        raise UsageError(f"examples must be at least 1; got {examples}")
+    if len(source) == 0:
+        raise DataError(f"{source.name} has no examples in its {source.split} split; choose another split")
+    return len(source) if examples is None else min(examples, len(source))
+
+
+def _check_options(samples: int, batch_size: int, measures: Sequence[str]) -> None:
+    for name, value in (("samples", samples), ("batch_size", batch_size)):
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1; got {value}")
+    for measure in measures:
+        if measure not in MEASURES:
+            raise UsageError(f"unknown measure {measure!r}; choose from {', '.join(MEASURES)}")
+
+
+def _terms(model: nn.Module, x: Tensor, beta: float) -> Terms:
+    with at(model, beta):
+        terms: Any = cast(Any, base_of(model)).terms(x)
+    if not isinstance(terms, Terms) or terms.rate.shape[0] != x.shape[0]:
+        found = f"{type(terms).__name__}" if not isinstance(terms, Terms) else f"{terms.rate.shape[0]} rates"
+        raise UsageError(f"terms(x) must return multirate.Terms of {x.shape[0]} examples for this batch; got {found}")
+    return terms
+
+
+def _details(model: nn.Module, base: nn.Module) -> dict[str, Any]:
+    details: dict[str, Any] = {"parameters": sum(p.numel() for p in base.parameters())}
+    if isinstance(model, MultiRate):
+        details["response_parameters"] = sum(p.numel() for p in model.response.parameters())
+        details["beta_range"] = [model.beta_range.low, model.beta_range.high]
+    for name in ("likelihood", "latents"):
+        if isinstance(getattr(base, name, None), str | int):
+            details[name] = getattr(base, name)
+    return details
+
+
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
+    console = Console(file=sys.stderr)
+    if not (shown and console.is_terminal):
+        yield lambda: None
+        return
+    columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,126 @@
+"""The figures and the report of a run's folder: what the model draws, and what its curve shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multirate.curve import Curve
+from multirate.errors import DataError
+from multirate.experiments.compare import read_baselines
+from multirate.experiments.run import FinishedRun, first_examples, load_data, read_curve
+from multirate.images import prior_samples, reconstructions
+from multirate.inference import base_of
+from multirate.report.assemble import write_report
+from multirate.report.figures import against_beta, gaps, image_grid, rate_distortion, training
+from multirate.report.run import read_run
+from multirate.report.style import save
+
+ROWS = 6
+COLUMNS = 10
+
+
+def draw(run: FinishedRun, baselines: Sequence[Curve] | None = None, *, data_dir: str | None = None) -> list[Path]:
+    """Draw every figure that a run's folder has the numbers for, into ``figures/``.
+
+    Args:
+        run: evaluated.
+        baselines: in place of those in the run's folder.
+        data_dir: folder of the original data files, in place of the run's.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: if the run has no curve, or a file is damaged.
+        UsageError: if the baselines measure other data than the curve.
+    """
+    read_curve(run.folder)
+    return [*draw_curves(run.folder, baselines), *draw_pictures(run, data_dir=data_dir)]
+
+
+def draw_curves(folder: Path, baselines: Sequence[Curve] | None = None) -> list[Path]:
+    """Draw the curve, its course over beta, the gaps to baselines and the course of training.
+
+    Args:
+        folder: of an evaluated run.
+        baselines: in place of those in the folder.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: if the run has no curve, or a file is damaged.
+        UsageError: if the baselines measure other data than the curve.
+    """
+    curve = read_curve(folder)
+    files = read_run(folder, read_baselines(folder) if baselines is None else baselines)
+    drawn = {
+        "rate_distortion": rate_distortion(curve, files.baselines),
+        "against_beta": against_beta(curve, files.baselines),
+    }
+    for index, comparison in enumerate(files.comparisons):
+        drawn["gaps" if index == 0 else f"gaps_{index + 1}"] = gaps(comparison)
+    if files.history:
+        drawn["training"] = training(files.history)
+    return [save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()]
+
+
+def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path]:
+    """Draw reconstructions and prior samples, a row a beta, of a model of images.
+
+    Args:
+        run: of any data; nothing is drawn unless an example is ``[H, W]``, ``[1, H, W]`` or ``[3, H, W]``.
+        data_dir: folder of the original data files, in place of the run's.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    curve = read_curve(run.folder)
+    base = base_of(run.model)
+    source = load_data(run.spec, curve.split, data_dir)
+    if not _is_image(source.shape) or not all(hasattr(base, name) for name in ("encode", "decode", "prior")):
+        return []
+    betas = None if run.beta is not None else [float(beta) for beta in _spread(curve)]
+    labels = [run.beta] if betas is None and run.beta is not None else betas or []
+    x = first_examples(source, COLUMNS)
+    folder = run.folder / "figures"
+    made = {
+        "reconstructions": image_grid(reconstructions(run.model, x, betas), labels, inputs=x.numpy()),
+        "prior_samples": image_grid(prior_samples(run.model, betas, COLUMNS), labels),
+    }
+    return [save(figure, folder / f"{name}.png") for name, figure in made.items()]
+
+
+def report(run: FinishedRun) -> Path:
+    """Write a run's ``report.html``, with pictures drawn first where there are none.
+
+    Args:
+        run: evaluated or not.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: if a file is damaged or cannot be written.
+    """
+    if (run.folder / "curve.json").exists() and not (run.folder / "figures").exists():
+        try:
+            draw(run)
+        except DataError:
+            # The data may have gone since; the report is then without pictures.
+            draw_curves(run.folder)
+    return write_report(run.folder)
+
+
+def _spread(curve: Curve) -> Sequence[float]:
+    """Return at most ``ROWS`` betas of the curve, both ends among them."""
+    count = min(ROWS, len(curve))
+    return [float(beta) for beta in curve.betas[np.linspace(0, len(curve) - 1, count).round().astype(int)]]
+
+
+def _is_image(shape: Sequence[int]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))

@@ -1,0 +1,93 @@
+"""The quickstart: one multi-rate VAE on digits against four dedicated beta-VAEs, with everything that a run can show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from multirate.comparison import Comparison
+from multirate.curve import Curve
+from multirate.errors import TrainingError
+from multirate.experiments.compare import compare_run
+from multirate.experiments.pictures import draw, report
+from multirate.experiments.run import evaluate_run, open_run, train
+from multirate.experiments.spec import RunSpec
+from multirate.experiments.sweep import sweep
+from multirate.training.config import TrainConfig
+
+BETAS = (0.01, 0.1, 1.0, 10.0)
+SPEC = RunSpec(data="digits", model="mlp", latents=16, hidden=(256, 128))
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What the quickstart made.
+
+    Args:
+        folder: of the multi-rate run, with the report; the dedicated runs are in its ``dedicated/``.
+        curve: of the multi-rate VAE.
+        comparison: with the dedicated beta-VAEs.
+    """
+
+    folder: Path
+    curve: Curve
+    comparison: Comparison
+
+    def paths(self) -> dict[str, Path]:
+        """Return where everything is, by what it is."""
+        return {
+            "report": self.folder / "report.html",
+            "curve": self.folder / "curve.json",
+            "comparison": self.folder / "comparison.json",
+            "figures": self.folder / "figures",
+            "model": self.folder / "model",
+            "baselines": self.folder / "dedicated",
+        }
+
+
+def quickstart(
+    out: str | Path,
+    *,
+    epochs: int = 150,
+    jobs: int = 1,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> Quickstart:
+    """Train all five models with the same budget, measure, compare, draw and report.
+
+    Called again with the same options, it goes on where it stopped.
+
+    Args:
+        out: folder of the multi-rate run.
+        epochs: of each model.
+        jobs: baselines to train at a time.
+        seed: of all five.
+        say: called with a line before each part.
+
+    Returns:
+        The curve, the comparison and where they are.
+
+    Raises:
+        TrainingError: if the folder holds a quickstart with other options.
+        MultirateError: as the parts.
+    """
+    out = Path(out)
+    config = TrainConfig(epochs=epochs, seed=seed, batch_size=64)
+    say(f"training one multi-rate VAE on digits, {epochs} epochs")
+    _resume(out, config)
+    say("measuring it at 20 betas")
+    run = open_run(out)
+    curve = evaluate_run(run, 20, progress=False)
+    say(f"training a dedicated beta-VAE at each of {len(BETAS)} betas, {epochs} epochs each")
+    sweep(SPEC, BETAS, config, out / "dedicated", jobs=jobs, say=say)
+    comparison = compare_run(out, [out / "dedicated"])[0]
+    say("drawing the figures and the report")
+    draw(run)
+    report(run)
+    return Quickstart(out, curve, comparison)
+
+
+def _resume(out: Path, config: TrainConfig) -> None:
+    try:
+        train(SPEC, config, out, resume=True)
+    except TrainingError as error:
+        raise TrainingError(f"{error}; --out chooses the folder") from error

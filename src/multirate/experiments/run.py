@@ -1,0 +1,269 @@
+"""A run from its specification to its curve: what the command line, sweeps and the quickstart have in common."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from multirate.beta import BetaRange
+from multirate.convert import convert
+from multirate.curve import Curve
+from multirate.data import Source, load
+from multirate.errors import DataError, UsageError
+from multirate.evaluate import evaluate
+from multirate.experiments.spec import RunSpec
+from multirate.loading import load as load_model
+from multirate.models import build
+from multirate.seeding import seeded
+from multirate.training import Run, TrainConfig, fit
+
+
+class FirstExamples(Source):
+    """The first examples of another source.
+
+    Args:
+        source: the other one.
+        count: how many.
+    """
+
+    def __init__(self, source: Source, count: int) -> None:
+        details = source.details | {"first": count}
+        super().__init__(
+            source.shape, name=source.name, split=source.split, likelihood=source.likelihood, details=details
+        )
+        self._source = source
+        self._count = min(count, len(source))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Return the examples at ``indices``, float32, ``[B, *shape]``."""
+        return self._source.batch(indices)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's folder with what evaluation needs of it.
+
+    Args:
+        folder: of the run.
+        spec: what was trained.
+        model: trained, in eval mode, on the CPU.
+        details: facts of the training for the curve's record: epochs, seconds, seed.
+    """
+
+    folder: Path
+    spec: RunSpec
+    model: nn.Module
+    details: dict[str, Any]
+
+    @property
+    def beta(self) -> float | None:
+        """The beta of a plain model, None for a multi-rate one."""
+        return self.spec.beta
+
+
+def load_data(spec: RunSpec, split: str, data_dir: str | None = None) -> Source:
+    """Load one split of a specification's data.
+
+    Args:
+        spec: names the data.
+        split: ``train``, ``validation`` or ``test``.
+        data_dir: in place of the specification's.
+
+    Returns:
+        The source; of the training split only the first examples, if the specification says so.
+
+    Raises:
+        UsageError: if a name or an option is unknown.
+        DataError: if a file is missing or not what it should be.
+    """
+    source = load(spec.data, split, data_dir=data_dir or spec.data_dir, **spec.loader_options())
+    return source if spec.examples is None or split != "train" else FirstExamples(source, spec.examples)
+
+
+def build_model(spec: RunSpec, shape: Sequence[int], likelihood: str, seed: int) -> nn.Module:
+    """Build a specification's model; a baseline and a multi-rate model of one seed start from the same weights.
+
+    Args:
+        spec: of the run.
+        shape: of one example.
+        likelihood: what the data suggest.
+        seed: of the run.
+
+    Returns:
+        A plain VAE, or a :class:`multirate.MultiRate` one.
+
+    Raises:
+        UsageError: if an option cannot be right.
+    """
+    with seeded(seed, "init"):
+        base = build(spec.model, **spec.model_options(tuple(shape), likelihood))
+    if spec.beta is not None:
+        return base
+    with seeded(seed, "response"):
+        return convert(base, BetaRange(spec.beta_low, spec.beta_high), response=spec.response)
+
+
+def train(spec: RunSpec, config: TrainConfig, folder: Path, *, resume: bool = False, progress: bool = True) -> Run:
+    """Train a specification's model in a run's folder.
+
+    Args:
+        spec: model and data.
+        config: how to train; its beta is replaced by the specification's.
+        folder: of the run.
+        resume: go on where a run in this folder stopped.
+        progress: show a bar.
+
+    Returns:
+        The run.
+
+    Raises:
+        MultirateError: as :func:`multirate.fit`.
+    """
+    source = load_data(spec, "train")
+    model = build_model(spec, source.shape, source.likelihood, config.seed)
+    if spec.beta is not None:
+        config = dataclasses.replace(config, beta=spec.beta)
+    record = {"run": dataclasses.asdict(spec)}
+    return fit(model, source, config=config, out=folder, resume=resume, progress=progress, record=record)
+
+
+def open_run(folder: str | Path) -> FinishedRun:
+    """Read a finished run.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Its specification and its model.
+
+    Raises:
+        DataError: if the folder holds no run, or one that is not finished.
+    """
+    folder = Path(folder)
+    try:
+        document = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        training = document["training"]
+        about = document.get("run") or _foreign_spec(document)
+        options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
+        spec = RunSpec(**options)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} holds no run (no config.yaml); make one with `multirate train --out {folder}`"
+        ) from error
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / 'config.yaml'} is not the record of a run: {error}") from error
+    if not (folder / "model").exists():
+        raise DataError(
+            f"the run in {folder} is not finished; go on with the same `multirate train` command and --resume"
+        )
+    details = {"epochs": training["epochs"], "batch_size": training["batch_size"], "training_seed": training["seed"]}
+    seconds = _seconds(folder / "metrics.jsonl")
+    return FinishedRun(
+        folder, spec, load_model(folder / "model"), details | ({} if seconds is None else {"seconds": seconds})
+    )
+
+
+def evaluate_run(
+    run: FinishedRun,
+    betas: int | Sequence[float] = 20,
+    *,
+    split: str = "test",
+    samples: int = 1,
+    examples: int | None = None,
+    seed: int = 0,
+    data_dir: str | None = None,
+    label: str | None = None,
+    progress: bool = True,
+) -> Curve:
+    """Measure a run's curve and write ``curve.json`` and ``curve.csv`` in its folder.
+
+    Args:
+        run: of :func:`open_run`.
+        betas: how many, or which; a plain model is measured at its own beta.
+        split: of the data to measure on.
+        samples: posterior samples an example.
+        examples: only the first so many.
+        seed: of the noise.
+        data_dir: folder of the original files, in place of the run's.
+        label: of the curve.
+        progress: show a bar.
+
+    Returns:
+        The curve.
+
+    Raises:
+        MultirateError: as :func:`multirate.evaluate`.
+    """
+    source = load_data(run.spec, split, data_dir)
+    curve = evaluate(
+        run.model,
+        source,
+        20 if run.beta is not None else betas,
+        beta=run.beta,
+        samples=samples,
+        examples=examples,
+        seed=seed,
+        label=label,
+        progress=progress,
+    )
+    training = {f"training_{key}" if key in curve.details else key: value for key, value in run.details.items()}
+    curve = dataclasses.replace(curve, details=curve.details | training)
+    curve.save(run.folder / "curve.json")
+    curve.save_csv(run.folder / "curve.csv")
+    return curve
+
+
+def read_curve(path: str | Path) -> Curve:
+    """Read the curve of a run, of a sweep, or of a file.
+
+    Args:
+        path: a folder with ``curve.json``, or the file.
+
+    Returns:
+        The curve.
+
+    Raises:
+        DataError: if there is none, or it is not a curve.
+        UsageError: if the path does not exist.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"no run, sweep or curve file {path}")
+    if path.is_dir():
+        if not (path / "curve.json").exists():
+            raise DataError(f"{path} has no curve yet; run `multirate evaluate {path}` first")
+        path = path / "curve.json"
+    return Curve.load(path)
+
+
+def first_examples(source: Source, count: int) -> Tensor:
+    """Return the first examples of a source, ``[count, *shape]``."""
+    return source.batch(torch.arange(min(count, len(source))))
+
+
+def _seconds(path: Path) -> float | None:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return round(max(float(json.loads(line)["seconds"]) for line in lines), 3)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _foreign_spec(document: dict[str, Any]) -> dict[str, Any]:
+    """Make a specification of a run that was trained from Python, by ``multirate.fit``."""
+    model = document["model"]
+    plain = "beta_range" not in model
+    return {
+        "data": document["data"]["name"],
+        "model": model["name"] or "mlp",
+        "beta": document["training"]["beta"] if plain else None,
+    }

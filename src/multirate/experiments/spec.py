@@ -1,0 +1,71 @@
+"""What a run trains and on which data; imports no torch, so that the command line can build its help from it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from multirate.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """The model and the data of a run; with the training options it says all that a run needs.
+
+    Raises:
+        UsageError: if an option does not go with another.
+    """
+
+    data: str = "digits"
+    """Data set by name (`multirate data` lists them), or the path of an array file or a folder of images."""
+    data_dir: str | None = None
+    """Folder of the original files, tried before MULTIRATE_DATA and the cache."""
+    data_options: tuple[str, ...] = ()
+    """Options of the data set's loader, each as name=value: binarize=false, size=32, key=images."""
+    examples: int | None = None
+    """Train on the first so many examples only."""
+    model: str = "mlp"
+    """Built-in network: linear, mlp, convnet or resnet."""
+    latents: int = 32
+    """Number of latents."""
+    hidden: tuple[int, ...] = ()
+    """Widths of the hidden layers, for mlp only; by default 512 256."""
+    likelihood: Literal["bernoulli", "gaussian"] | None = None
+    """By default what suits the data: bernoulli if every value is 0 or 1, else gaussian of unit variance."""
+    beta: float | None = None
+    """Train a plain beta-VAE at this beta, in place of a multi-rate one."""
+    beta_low: float = 0.01
+    """Smallest beta that the multi-rate model serves."""
+    beta_high: float = 10.0
+    """Largest beta that the multi-rate model serves."""
+    response: str = "default"
+    """How gates respond to beta: default, paper, sigmoid or film. For a multi-rate model only."""
+
+    def __post_init__(self) -> None:
+        if self.beta is not None and self.beta <= 0:
+            raise UsageError(f"beta must be positive; got {self.beta:g}")
+        if self.hidden and self.model != "mlp":
+            raise UsageError(f"hidden goes with model mlp, not {self.model}; leave it out")
+        if self.examples is not None and self.examples < 1:
+            raise UsageError(f"examples must be at least 1; got {self.examples}")
+        self.loader_options()
+
+    def model_options(self, shape: tuple[int, ...], likelihood: str) -> dict[str, Any]:
+        """Return the keywords of :func:`multirate.models.build`.
+
+        Args:
+            shape: of one example.
+            likelihood: what the data suggest; an explicit choice of the specification comes first.
+        """
+        options = {"shape": shape, "latents": self.latents, "likelihood": self.likelihood or likelihood}
+        return options | ({"hidden": self.hidden} if self.hidden else {})
+
+    def loader_options(self) -> dict[str, Any]:
+        """Return ``data_options`` as keywords, with values read as YAML reads them."""
+        import yaml
+
+        options = {}
+        for text in self.data_options:
+            name, equals, value = text.partition("=")
+            if not (name and equals):
+                raise UsageError(f"a data option is written name=value; got {text!r}")
+            options[name.replace("-", "_")] = yaml.safe_load(value)
+        return options

@@ -1,0 +1,84 @@
+"""Files that are either whole or absent: atomic writes, and JSON with errors that name the file."""
+
+import json
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from multirate.errors import DataError
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> Path:
+    """Write ``content`` to ``path`` so that no reader, crash or full disk ever leaves half a file.
+
+    The bytes go to a temporary file in the same folder, are flushed to disk, and take the name in one rename.
+
+    Args:
+        path: the file to write; its folder is made if it is missing.
+        content: text (written as UTF-8) or bytes.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: if the folder cannot be written, with the reason of the operating system.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return path
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write ``value`` as indented JSON, atomically; NaN and infinity are refused.
+
+    Args:
+        path: the file to write.
+        value: anything that :func:`json.dumps` takes.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: if a number is not finite or the file cannot be written.
+    """
+    try:
+        text = json.dumps(value, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise DataError(f"cannot write {path}: {error}") from error
+    return write_atomic(path, text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file to read.
+
+    Returns:
+        The decoded value.
+
+    Raises:
+        DataError: if the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"no file {path}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"cannot read {path} as JSON: {error}") from error

@@ -1,0 +1,57 @@
+"""Take the plain VAE of one beta out of a multi-rate model."""
+
+import copy
+
+import torch
+from torch import nn
+
+from multirate.beta import BetaLike
+from multirate.errors import BetaError, ConversionError
+from multirate.layers import kind_of
+from multirate.response import Gate
+from multirate.wrapper import GateHook, MultiRate, RecurrentHook
+
+
+def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
+    r"""Return a plain copy of the base whose weights hold the gates at ``beta``.
+
+    :math:`W(\beta) = s(\beta) \odot W`, :math:`b(\beta) = s(\beta) \odot b` (Bae et al. 2023, Eq. 8-9), for a layer
+    that a normalization follows in that normalization's affine map. It computes what the model computes at that beta, to
+    rounding; nothing is divided. Parameters that layers of the base share become one for each gated layer.
+
+    Args:
+        model: the multi-rate model; not changed.
+        beta: one number of its range.
+
+    Returns:
+        A module of the base's class and state-dict keys, in the base's training or evaluation mode, sharing no memory
+        with the model.
+
+    Raises:
+        BetaError: if beta is not one number of the range.
+        ConversionError: if ``model`` is not multi-rate.
+    """
+    if not isinstance(model, MultiRate):
+        raise ConversionError(f"fold takes a multi-rate model; a {type(model).__name__} is plain already")
+    if isinstance(beta, torch.Tensor) and beta.numel() > 1:
+        raise BetaError(f"fold takes one beta; got {beta.numel()}")
+    plain = copy.deepcopy(model.base)
+    with torch.no_grad():
+        for layer, gate in zip(model.plan.gated, model.gates(beta), strict=True):
+            target = plain.get_submodule(layer.at)
+            _remove_hooks(target)
+            kind = kind_of(target)
+            assert kind is not None
+            dtype = next(target.parameters()).dtype
+            scale, shift = (None if part is None else part[0].to(dtype) for part in gate)
+            assert scale is not None
+            kind.fold(target, Gate(scale, shift))
+    return plain
+
+
+def _remove_hooks(layer: nn.Module) -> None:
+    for hooks in (layer._forward_hooks, layer._forward_pre_hooks):
+        for key, hook in list(hooks.items()):
+            if isinstance(hook, GateHook) or isinstance(getattr(hook, "__self__", None), RecurrentHook):
+                del hooks[key]
+                layer._forward_hooks_always_called.pop(key, None)

@@ -1,0 +1,63 @@
+"""The convolutional network with BatchNorm of the paper's MNIST and Omniglot experiments."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from multirate.models.gaussian import GaussianVAE, check_image_shape, check_options
+
+_WIDTHS = (128, 256, 512, 1024)
+
+
+def convnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: str = "bernoulli") -> GaussianVAE:
+    """Build the convolutional VAE of Bae et al. 2023, Appendix.
+
+    The encoder is four 4x4 convolutions of stride 2 to 128, 256, 512 and 1024 channels, each with BatchNorm and ReLU,
+    down to 1x1 (28x28 data) or 2x2 (32x32). The decoder starts from 1024 channels of 4x4 and has transposed
+    convolutions to 512 and 256 channels with BatchNorm and ReLU. Convolutions before a BatchNorm have no bias, which it
+    would cancel. In training mode outputs depend on the whole batch, as always with BatchNorm.
+
+    Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
+
+    Args:
+        shape: ``(C, 28, 28)`` or ``(C, 32, 32)``.
+        latents: number of latents.
+        likelihood: ``"bernoulli"`` or ``"gaussian"`` (unit variance).
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: if an option cannot be right.
+    """
+    check_options(shape, latents, likelihood)
+    check_image_shape("convnet", shape)
+    channels, size = shape[0], shape[1]
+    encoder: list[nn.Module] = []
+    for inputs, outputs in pairwise((channels, *_WIDTHS)):
+        encoder += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    features = _WIDTHS[-1] * (size // 16) ** 2
+    decoder = nn.Sequential(
+        nn.Unflatten(1, (1024, 4, 4)),
+        nn.ReLU(),
+        nn.ConvTranspose2d(1024, 512, 3, stride=2, padding=1, output_padding=int(size == 32), bias=False),
+        nn.BatchNorm2d(512),
+        nn.ReLU(),
+        nn.ConvTranspose2d(512, 256, 3, stride=2, padding=1, output_padding=1, bias=False),
+        nn.BatchNorm2d(256),
+        nn.ReLU(),
+    )
+    return GaussianVAE(
+        encoder=nn.Sequential(*encoder, nn.Flatten()),
+        mean=nn.Linear(features, latents),
+        log_variance=nn.Linear(features, latents),
+        stem=nn.Linear(latents, 1024 * 4 * 4),
+        decoder=decoder,
+        output=nn.ConvTranspose2d(256, channels, 3, stride=2, padding=1, output_padding=1),
+        shape=shape,
+        latents=latents,
+        likelihood=likelihood,
+        name="convnet",
+        options={"shape": list(shape), "latents": latents, "likelihood": likelihood},
+    )

@@ -1,0 +1,54 @@
+"""The fully connected VAE."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from multirate.errors import UsageError
+from multirate.models.gaussian import GaussianVAE, check_options
+
+
+def mlp(
+    shape: Sequence[int] = (1, 28, 28),
+    latents: int = 32,
+    hidden: Sequence[int] = (512, 256),
+    likelihood: str = "bernoulli",
+) -> GaussianVAE:
+    """Build a fully connected VAE with ReLUs; the decoder mirrors the encoder.
+
+    Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
+
+    Args:
+        shape: of one example, any.
+        latents: number of latents.
+        hidden: widths of the encoder's hidden layers, first to last.
+        likelihood: ``"bernoulli"`` or ``"gaussian"`` (unit variance).
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: if an option cannot be right.
+    """
+    check_options(shape, latents, likelihood)
+    if not hidden or any(not isinstance(width, int) or width < 1 for width in hidden):
+        raise UsageError(f"hidden must be positive integers such as (512, 256); got {tuple(hidden)}")
+    size = math.prod(shape)
+    return GaussianVAE(
+        encoder=nn.Sequential(nn.Flatten(), *_layers((size, *hidden))),
+        mean=nn.Linear(hidden[-1], latents),
+        log_variance=nn.Linear(hidden[-1], latents),
+        decoder=nn.Sequential(*_layers((latents, *reversed(hidden)))),
+        output=nn.Linear(hidden[0], size),
+        shape=shape,
+        latents=latents,
+        likelihood=likelihood,
+        name="mlp",
+        options={"shape": list(shape), "latents": latents, "hidden": list(hidden), "likelihood": likelihood},
+    )
+
+
+def _layers(widths: Sequence[int]) -> list[nn.Module]:
+    return [layer for inputs, outputs in pairwise(widths) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]

@@ -1,0 +1,319 @@
+"""What a conversion would do: which layers get a gate, where the gate sits, and why the others get none."""
+
+import copy
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from multirate.errors import ConversionError
+from multirate.layers import NORMALIZING, RECURRENT, WEIGHTED, kind_of
+from multirate.response import GATES, RESPONSES, Slot
+from multirate.seeding import seeded
+
+Patterns: TypeAlias = str | Sequence[str]
+
+ENCODER_NAMES = ("encoder", "enc", "encoder_net", "encoder_network", "z_encoder", "inference_net", "q_net", "g_a")
+DECODER_NAMES = ("decoder", "dec", "decoder_net", "decoder_network", "generator", "generative_net", "p_net", "g_s")
+_INDIVISIBLE = (nn.MultiheadAttention,)
+_LONE_NORM = "a normalization that follows no gated layer"
+
+
+@dataclass(frozen=True)
+class GatedLayer:
+    """One layer that gets gates.
+
+    Args:
+        name: the layer's path in the base.
+        at: the path of the module whose output is gated: the layer, or the normalization that follows it.
+        side: ``encoder`` or ``decoder``.
+        type: the layer's class.
+        gate: the gate function's name.
+        channels: how many gates.
+        shift: whether the gate also adds a shift.
+        recurrent: whether the weights are gated, so that one call takes one beta.
+    """
+
+    name: str
+    at: str
+    side: str
+    type: str
+    gate: str
+    channels: int
+    shift: bool = False
+    recurrent: bool = False
+
+    @property
+    def slot(self) -> Slot:
+        """The layer as the response sees it."""
+        return Slot(self.gate, self.channels, self.shift)
+
+
+@dataclass(frozen=True)
+class SkippedLayer:
+    """One module with weights that gets no gate, and why."""
+
+    name: str
+    type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The layers that a conversion gates, and the modules with weights that it leaves alone.
+
+    Args:
+        gated: in the order in which the base registers them.
+        skipped: every other module that owns parameters, with the reason.
+    """
+
+    gated: tuple[GatedLayer, ...]
+    skipped: tuple[SkippedLayer, ...] = field(default=())
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the response adds: two for each map of each gated channel."""
+        return sum(2 * layer.channels * (2 if layer.shift else 1) for layer in self.gated)
+
+    @property
+    def one_beta(self) -> bool:
+        """Whether a call takes one beta for all examples, because a recurrent layer is gated."""
+        return any(layer.recurrent for layer in self.gated)
+
+    def __str__(self) -> str:
+        rows = [("layer", "type", "side", "gate", "channels", "gated at")]
+        rows += [(g.name, g.type, g.side, g.gate, str(g.channels), "" if g.at == g.name else g.at) for g in self.gated]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        channels = sum(g.channels for g in self.gated)
+        lines.append(f"{len(self.gated)} layers gated, {channels:,} channels, {self.parameters:,} parameters more")
+        if self.skipped:
+            lines.append("not gated:")
+            lines += [f"  {s.name} ({s.type}): {s.reason}" for s in self.skipped]
+        return "\n".join(lines)
+
+
+def plan(
+    base: nn.Module,
+    *,
+    encoder: Patterns | None = None,
+    decoder: Patterns | None = None,
+    ungated: Patterns = (),
+    response: str | Mapping[str, str] = "default",
+    example: Any = None,
+) -> Plan:
+    """Decide which layers of ``base`` get gates, without changing it.
+
+    Every Linear, convolution, transposed convolution, LSTM and GRU inside the encoder and the decoder is gated at its
+    output, before the nonlinearity; where a BatchNorm, GroupNorm, InstanceNorm or LayerNorm follows the layer, after
+    that (Bae et al. 2023, appendix). What lies outside the two, usually the heads, the decoder's stem and its output
+    layer, stays as it is.
+
+    A pattern is the path of a submodule (``"net.encoder"``: all below it) or holds wildcards (``"blocks.*.conv1"``).
+
+    Args:
+        base: the VAE.
+        encoder: patterns of encoder modules; by default any module called ``encoder``, ``enc``, ``z_encoder``, ...
+        decoder: patterns of decoder modules; by default any module called ``decoder``, ``dec``, ``generator``, ...
+        ungated: patterns of modules inside these two that get no gate.
+        response: ``default``, ``paper``, ``sigmoid`` or ``film``; or a table of pattern to gate function
+            (``sigmoid``, ``sqrt``, ``ramp``, ``film``), of which the first that matches counts; ``encoder`` and
+            ``decoder`` in such a table also stand for the whole side.
+        example: an input of the base, a tensor or a tuple of arguments. With it the base is run once, on a copy, to see
+            which layers are used and which normalization follows which layer; without it that is read from the order
+            in which modules are registered.
+
+    Returns:
+        The plan; ``print`` shows it.
+
+    Raises:
+        ConversionError: if a pattern matches nothing, a layer belongs to both sides or nothing can be gated.
+    """
+    table = _response_table(response)
+    sides = _sides(base, encoder, decoder)
+    left_out = set(_select(base, ungated, "ungated"))
+    norms, called = (_registered_norms(base), None) if example is None else _traced_norms(base, example)
+    gated: dict[str, GatedLayer] = {}
+    skipped: list[SkippedLayer] = []
+    for name, layer in _owners(base):
+        at = norms.get(name, name)
+        reason = _refusal(layer, name, sides, left_out, called) or _refusal_at(base.get_submodule(at), layer)
+        if reason is None and at in gated:
+            reason = f"gated together with {gated[at].name!r}, with which it shares {at!r}"
+        if reason is None:
+            gated[at] = _gated_layer(base, name, at, sides[name], _gate_name(table, name, sides[name]))
+        else:
+            skipped.append(SkippedLayer(name or "(root)", type(layer).__name__, reason))
+    skipped = [layer for layer in skipped if layer.name not in gated]
+    if not gated:
+        raise ConversionError(_nothing_gated(base, skipped))
+    return Plan(tuple(gated.values()), tuple(skipped))
+
+
+def _gated_layer(base: nn.Module, name: str, at: str, side: str, gate: str) -> GatedLayer:
+    layer, target = base.get_submodule(name), base.get_submodule(at)
+    recurrent = kind_of(layer, RECURRENT)
+    kind = recurrent or kind_of(layer, WEIGHTED)
+    assert kind is not None
+    shift = GATES[gate].shift and _has_bias(target)
+    return GatedLayer(name, at, side, type(layer).__name__, gate, kind.channels(layer), shift, recurrent is not None)
+
+
+def _response_table(response: str | Mapping[str, str]) -> Mapping[str, str]:
+    if isinstance(response, str):
+        if response not in RESPONSES:
+            raise ConversionError(f"no response {response!r}; choose one of {', '.join(RESPONSES)}")
+        return RESPONSES[response]
+    for gate in response.values():
+        if gate not in GATES:
+            raise ConversionError(f"no gate function {gate!r}; choose one of {', '.join(GATES)}")
+    return response
+
+
+def _gate_name(table: Mapping[str, str], name: str, side: str) -> str:
+    for pattern, gate in table.items():
+        if pattern == side or _matches(name, pattern):
+            return gate
+    raise ConversionError(f"the response names no gate function for layer {name!r}; add a pattern for it, or {side!r}")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}.*")
+
+
+def _select(base: nn.Module, patterns: Patterns, what: str) -> Iterator[str]:
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    names = [name for name, _ in base.named_modules() if name]
+    for pattern in patterns:
+        found = [name for name in names if _matches(name, pattern)]
+        if not found:
+            raise ConversionError(f"{what}={pattern!r} matches no submodule; there are: {_candidates(base)}")
+        yield from found
+
+
+def _sides(base: nn.Module, encoder: Patterns | None, decoder: Patterns | None) -> dict[str, str]:
+    sides: dict[str, str] = {}
+    for side, patterns, defaults in (("encoder", encoder, ENCODER_NAMES), ("decoder", decoder, DECODER_NAMES)):
+        if patterns is None:
+            names = [n for n, _ in base.named_modules() if any(part in defaults for part in n.split("."))]
+            if not names:
+                raise ConversionError(
+                    f"no submodule is called {side}; name it with {side}=... ({side}=() to gate none); "
+                    f"there are: {_candidates(base)}"
+                )
+        else:
+            names = list(_select(base, patterns, side))
+        for name in names:
+            if sides.setdefault(name, side) != side:
+                raise ConversionError(
+                    f"module {name!r} lies in both encoder and decoder; name them with encoder=, decoder="
+                )
+    return sides
+
+
+def _owners(base: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every module that owns parameters; what lies inside an indivisible one belongs to that one."""
+    inside: list[str] = []
+    for name, module in base.named_modules():
+        if any(name.startswith(outer) for outer in inside):
+            continue
+        parametrized = hasattr(module, "parametrizations")
+        indivisible = isinstance(module, _INDIVISIBLE)
+        if indivisible or parametrized:
+            inside.append(f"{name}." if indivisible else f"{name}.parametrizations.")
+        if indivisible or parametrized or any(True for _ in module.parameters(recurse=False)):
+            yield name, module
+
+
+def _refusal(
+    layer: nn.Module, name: str, sides: Mapping[str, str], left_out: set[str], called: set[str] | None
+) -> str | None:
+    if name not in sides:
+        return "outside encoder and decoder"
+    if name in left_out:
+        return "named in ungated"
+    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+        return "lazy: run the model once before converting it"
+    if isinstance(layer, tuple(NORMALIZING)):
+        return _LONE_NORM
+    if kind_of(layer, WEIGHTED, RECURRENT) is None:
+        if isinstance(layer, (*WEIGHTED, *RECURRENT)):
+            return "it overrides the forward of its parent class, so that a fold might not be exact"
+        return f"no rule for {type(layer).__name__}"
+    if called is not None and name not in called:
+        return "not called on the example"
+    return None
+
+
+def _refusal_at(target: nn.Module, layer: nn.Module) -> str | None:
+    weight = "weight_ih_l0" if isinstance(target, tuple(RECURRENT)) else "weight"
+    if hasattr(target, "parametrizations") or weight not in target._parameters:
+        return "its weight is computed (weight or spectral norm); remove the parametrization first"
+    if target._parameters[weight] is None:
+        return f"a {type(target).__name__} without weights follows it, into which no gate can be folded"
+    return None
+
+
+def _has_bias(layer: nn.Module) -> bool:
+    if isinstance(layer, tuple(RECURRENT)):
+        return bool(layer.bias)
+    return getattr(layer, "bias", None) is not None
+
+
+def _norm_fits(layer: nn.Module, norm: nn.Module) -> bool:
+    kind, norm_kind = kind_of(layer, WEIGHTED), kind_of(norm, NORMALIZING)
+    return kind is not None and norm_kind is not None and kind.channels(layer) == norm_kind.channels(norm)
+
+
+def _registered_norms(base: nn.Module) -> dict[str, str]:
+    """Pair each layer with the normalization that its parent registers right after it."""
+    pairs: dict[str, str] = {}
+    for prefix, parent in base.named_modules():
+        children = [(f"{prefix}.{name}".lstrip("."), child) for name, child in parent.named_children()]
+        children = [(name, child) for name, child in children if not isinstance(child, nn.Identity)]
+        for (name, layer), (norm_name, norm) in pairwise(children):
+            if _norm_fits(layer, norm):
+                pairs[name] = norm_name
+    return pairs
+
+
+def _traced_norms(base: nn.Module, example: Any) -> tuple[dict[str, str], set[str]]:
+    """Run a copy of the base once; see which modules run and which normalization takes which layer's very output."""
+    probe = copy.deepcopy(base).eval()
+    names = {module: name for name, module in probe.named_modules()}
+    outputs: dict[int, tuple[Tensor, str]] = {}
+    pairs: dict[str, str] = {}
+    called: set[str] = set()
+
+    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        called.add(names[module])
+        source = outputs.get(id(args[0])) if args else None
+        if source and _norm_fits(probe.get_submodule(source[1]), module):
+            pairs[source[1]] = names[module]
+        if isinstance(output, Tensor) and isinstance(module, tuple(WEIGHTED)):
+            outputs[id(output)] = (output, names[module])
+
+    for module in probe.modules():
+        module.register_forward_hook(note)
+    arguments = example if isinstance(example, tuple) else (example,)
+    run = getattr(probe, "terms", probe)
+    with torch.no_grad(), seeded(0, "plan"):
+        run(*arguments)
+    return pairs, called
+
+
+def _candidates(base: nn.Module) -> str:
+    parents = {
+        name.rpartition(".")[0] or name for name, layer in base.named_modules() if name and kind_of(layer) is not None
+    }
+    return ", ".join(sorted(parents)[:12]) or "none with weights"
+
+
+def _nothing_gated(base: nn.Module, skipped: Sequence[SkippedLayer]) -> str:
+    reasons = {layer.reason for layer in skipped} - {"outside encoder and decoder"}
+    why = f" ({'; '.join(sorted(reasons)[:3])})" if reasons else ""
+    return f"nothing to gate{why}; name the submodules with encoder=... and decoder=...; there are: {_candidates(base)}"

@@ -1,0 +1,339 @@
+"""The report of a run's folder: reads what is there, says how to make what is not, and writes ``report.html``."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multirate.comparison import Comparison, signed
+from multirate.curve import Curve
+from multirate.errors import DataError
+from multirate.files import write_atomic
+from multirate.report import figures
+from multirate.report.page import (
+    Block,
+    Bullets,
+    Code,
+    Facts,
+    Fold,
+    Notice,
+    Picture,
+    Report,
+    Section,
+    Table,
+    Text,
+    page,
+)
+from multirate.report.run import RunFiles, read_run
+from multirate.report.style import to_svg
+
+_CAPTIONS = {
+    "reconstructions": "Reconstructions from the posterior mean, so without noise: a row a β, a column an input.",
+    "prior_samples": "Samples from the prior: a row a β, and in each column the same latent vector at every β.",
+}
+_HOW_TO_READ = (
+    "Rate is KL(q(z|x) || p(z)): how many nats the latents carry about an example. Distortion is the mean of -log p(x|z): "
+    "how many nats the decoder still lacks. Constants are kept.",
+    "Each point of the curve is the same network at another β. A small β buys a low distortion with a high rate (to the "
+    "right), a large one the reverse (to the left). A curve that lies further down and to the left is better.",
+    "The ELBO is -(D + R) and the objective is D + βR. A dedicated β-VAE minimises the objective at its own β, so the gap "
+    "in it measures what it costs to have one network for all β: above 0 the multi-rate model is worse, below 0 better.",
+    "BD-rate is the mean percentage of rate that the multi-rate model needs beyond the baselines for equal distortion; "
+    "BD-distortion is the nats of distortion beyond them at equal rate. Both cover only what the two curves share.",
+    "Every β was measured on the same examples with the same noise. Differences of a few hundredths of a nat between "
+    "models may still be noise; more samples per example make it smaller.",
+)
+
+
+def write_report(folder: str | Path, baselines: Sequence[Curve] = ()) -> Path:
+    """Write the self-contained report of a run.
+
+    Reads ``config.yaml``, ``metrics.jsonl``, ``curve.json``, ``baselines/*.json`` (or else ``comparison.json``) and
+    ``figures/*.png``, as far as they are there; the page names the command that makes what is missing.
+
+    Args:
+        folder: of the run.
+        baselines: in place of those in the folder.
+
+    Returns:
+        Path of ``report.html`` in the folder.
+
+    Raises:
+        DataError: if the folder holds neither a configuration nor a curve, a file is damaged, or the page cannot be
+            written.
+        UsageError: if the baselines measure other data than the curve.
+    """
+    run = read_run(Path(folder), baselines)
+    return write_atomic(run.folder / "report.html", page(_report(run)))
+
+
+def _report(run: RunFiles) -> Report:
+    model, data = _part(run.config, "model", "name"), _part(run.config, "data", "name")
+    title = f"{run.curve.label} on {run.curve.data}" if run.curve else f"{model or 'a model'} on {data or 'data'}"
+    version = _part(run.config, "versions", "multirate")
+    facts = [f"measured {run.measured}" if run.measured else "", f"multirate {version}" if version else ""]
+    sections = [
+        _curve_section(run),
+        _comparison_section(run),
+        _pictures_section(run),
+        _table_section(run),
+        Section("How to read this", (Bullets(_HOW_TO_READ),)),
+        _settings_section(run),
+    ]
+    return Report(
+        title=title,
+        subtitle=", ".join(fact for fact in [_measurement(run.curve), *facts] if fact),
+        lead=_lead(run),
+        cards=tuple(_cards(run)),
+        sections=tuple(section for section in sections if section is not None),
+        footer="All logarithms are natural; rates and distortions are in nats per example.",
+    )
+
+
+def _lead(run: RunFiles) -> str:
+    curve = run.curve
+    if curve is None:
+        return f"This run has not been measured yet. Run: multirate evaluate {_quoted(run)}"
+    if len(curve) == 1:
+        known = curve.points[0]
+        return (
+            f"One model for β = {known['beta']:.3g}: rate {known['rate']:.2f}, distortion {known['distortion']:.2f} "
+            f"and ELBO {_number(known['elbo'])} nats per example."
+        )
+    first, last, best = curve.points[0], curve.points[-1], curve.at(curve.best())
+    text = (
+        f"One model serves every β from {first['beta']:.3g} to {last['beta']:.3g}: its rate goes from "
+        f"{first['rate']:.1f} down to {last['rate']:.1f} nats per example, its distortion from "
+        f"{first['distortion']:.1f} up to {last['distortion']:.1f}. Its best ELBO is {_number(best['elbo'])}, at β = {best['beta']:.3g}."
+    )
+    return " ".join([text, *(_verdict(comparison) for comparison in run.comparisons)])
+
+
+def _verdict(comparison: Comparison) -> str:
+    worst, mean = comparison.worst, comparison.mean_gap
+    betas = f"{len(comparison.gaps)} betas" if len(comparison.gaps) > 1 else f"β = {worst.beta:.3g}"
+    if worst.gap > 0:
+        return (
+            f"Against {comparison.baseline}, its gap in D + βR is at most {worst.gap:.2f} nats "
+            f"(at β = {worst.beta:.3g}) and {signed(mean)} on average over {betas}."
+        )
+    return f"In D + βR it is at least as good as {comparison.baseline} at {betas}, by {abs(mean):.2f} nats on average."
+
+
+def _cards(run: RunFiles) -> list[tuple[str, str, str]]:
+    cards: list[tuple[str, str, str]] = []
+    curve, config = run.curve, run.config
+    details = {} if curve is None else curve.details
+    if curve is not None:
+        best, span = curve.at(curve.best()), f"nats per example, β {_span(curve.betas.tolist(), '.3g')}"
+        cards.append(("Best ELBO", _number(best["elbo"]), f"nats per example, at β = {best['beta']:.3g}"))
+        cards.append(("Rate", _span(curve.rates.tolist(), ".1f"), span))
+        cards.append(("Distortion", _span(curve.distortions.tolist(), ".1f"), span))
+    for comparison in run.comparisons[:1]:
+        delta = "" if comparison.bd_rate is None else f"; BD-rate {signed(comparison.bd_rate)}%"
+        cards.append(
+            (
+                "Worst gap to baselines",
+                f"{signed(comparison.worst_gap)} nats",
+                f"mean {signed(comparison.mean_gap)}{delta}",
+            )
+        )
+    parameters, gates = (
+        details.get("parameters", _part(config, "model", "parameters")),
+        details.get("response_parameters"),
+    )
+    if isinstance(parameters, int):
+        note = f"and {gates:,} more for the response, {gates / parameters:.2%}" if isinstance(gates, int) else "in all"
+        cards.append(("Parameters", f"{parameters:,}", note))
+    epochs = details.get("epochs", _part(config, "training", "epochs"))
+    seconds = details.get("seconds", run.history[-1].get("seconds") if run.history else None)
+    if epochs is not None:
+        batch, seed = _part(config, "training", "batch_size"), _part(config, "training", "seed")
+        notes = [_duration(seconds), f"batch {batch}" if batch else "", f"seed {seed}" if seed is not None else ""]
+        cards.append(("Training", f"{epochs} epochs", ", ".join(note for note in notes if note)))
+    if curve is not None:
+        likelihood = f", {details['likelihood']} likelihood" if "likelihood" in details else ""
+        cards.append(("Data", f"{curve.data} {curve.split}", f"{curve.examples:,} examples{likelihood}"))
+        latents = details.get("latents", _part(config, "model", "options", "latents"))
+        cards.append(("Model", curve.model, f"{latents} latents" if latents else ""))
+    return cards
+
+
+def _curve_section(run: RunFiles) -> Section:
+    blocks: list[Block] = []
+    if run.curve is None:
+        blocks.append(Notice((f"There is no curve yet: multirate evaluate {_quoted(run)}",)))
+    else:
+        names = " and ".join([run.curve.label, *(baseline.label for baseline in run.baselines)])
+        points = "; ".join(f"β {p['beta']:.3g}: {p['rate']:.1f}, {p['distortion']:.1f}" for p in _few(run.curve))
+        blocks.append(
+            Picture(
+                caption=f"Rate and distortion of {names}. Lower and further left is better.",
+                alt=f"Distortion falls as rate grows. Rate, distortion of {run.curve.label} at {points}.",
+                svg=to_svg(figures.rate_distortion(run.curve, run.baselines), "rd"),
+            )
+        )
+        blocks.append(
+            Picture(
+                caption="The same against β: rate, distortion, and the objective D + βR.",
+                alt="Three panels against β on a logarithmic axis: rate falls, distortion grows, the objective grows.",
+                svg=to_svg(figures.against_beta(run.curve, run.baselines), "beta"),
+            )
+        )
+    try:
+        trained = Picture(
+            caption="Loss, distortion and rate during training.",
+            alt="Loss, distortion and rate against the step of training.",
+            svg=to_svg(figures.training(run.history), "training"),
+        )
+        blocks.append(Fold("How training went", (trained,)))
+    except DataError:
+        pass
+    return Section("Rate-distortion curve", tuple(blocks))
+
+
+def _comparison_section(run: RunFiles) -> Section | None:
+    if run.curve is None:
+        return None
+    if not run.comparisons:
+        betas = ",".join(f"{p['beta']:.3g}" for p in _few(run.curve))
+        commands = f"multirate sweep --betas {betas} --out BASELINES\nmultirate compare {_quoted(run)} BASELINES"
+        lead = Text(
+            "There are no dedicated models to compare with yet. Train them with the same data and budget, then compare:"
+        )
+        return Section("Against dedicated models", (lead, Code(commands)))
+    blocks: list[Block] = []
+    for index, comparison in enumerate(run.comparisons):
+        blocks.append(
+            Picture(
+                caption="Gap in the objective at each baseline's β: right of 0 the multi-rate model is worse.",
+                alt="Gaps: " + "; ".join(f"β {gap.beta:.3g}: {signed(gap.gap)} nats" for gap in comparison.gaps) + ".",
+                svg=to_svg(figures.gaps(comparison), f"gaps{index}"),
+            )
+        )
+        blocks.append(Facts((*comparison.summary(), *_cost(run.curve, run.baselines[index : index + 1]))))
+        if comparison.notes:
+            blocks.append(Notice(comparison.notes))
+        blocks.append(Table(comparison.table(), f"{comparison.label} against {comparison.baseline}, nats per example"))
+    return Section("Against dedicated models", tuple(blocks))
+
+
+def _cost(curve: Curve, baselines: Sequence[Curve]) -> list[tuple[str, str]]:
+    ours = curve.details.get("seconds")
+    for baseline in baselines:
+        theirs = baseline.details.get("seconds")
+        if (
+            isinstance(ours, int | float)
+            and isinstance(theirs, list)
+            and all(isinstance(s, int | float) for s in theirs)
+        ):
+            return [
+                ("training time", f"{_duration(ours)} for one model, {_duration(math.fsum(theirs))} for {len(theirs)}")
+            ]
+    return []
+
+
+def _pictures_section(run: RunFiles) -> Section | None:
+    if run.curve is None:
+        return None
+    pictures = [
+        Picture(
+            caption=_CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize()),
+            alt=_CAPTIONS.get(path.stem, path.stem.replace("_", " ")),
+            png=path.read_bytes(),
+        )
+        for path in sorted(run.pictures, key=lambda path: [*_CAPTIONS, path.stem].index(path.stem))
+    ]
+    return Section("What it draws", tuple(pictures)) if pictures else None
+
+
+def _table_section(run: RunFiles) -> Section | None:
+    if run.curve is None:
+        return None
+    curve = run.curve
+    header, *rows = curve.table()
+    marked = int(curve.values("elbo").argmax()) if len(curve) > 1 else None
+    caption = f"{_measurement(curve)}; {curve.units}" + (
+        "; the row of the best ELBO stands out" if marked is not None else ""
+    )
+    table = Table([[name.replace("_", " ") for name in header], *rows], caption, marked)
+    use = (
+        Text("To take the model at one of these, or the β that reaches a wanted rate:"),
+        Code(f"multirate choose {_quoted(run)} --rate {float(curve.rates[len(curve) // 2]):.3g}"),
+    )
+    return Section("The curve in numbers", (table, *(use if len(curve) > 1 else ())))
+
+
+def _settings_section(run: RunFiles) -> Section:
+    blocks: list[Block] = []
+    command = run.config.get("command")
+    if command:
+        words = command if isinstance(command, str) else shlex.join(map(str, command))
+        blocks += [Text("This run was made by:"), Code(words)]
+    about = {"folder": str(run.folder), "commit": run.config.get("commit")} | (
+        {} if run.curve is None else {"evaluation seed": run.curve.seed, "samples per example": run.curve.samples}
+    )
+    rows = [(name, str(value)) for name, value in about.items() if value is not None]
+    blocks.append(Table([["what", "value"], *rows], "Record", text=True))
+    for name, content in run.config.items():
+        if isinstance(content, dict):
+            listed = Table([["setting", "value"], *_flat(content)], f"config.yaml: {name}", text=True)
+            blocks.append(Fold(name, (listed,)))
+    if not run.config:
+        blocks.append(Notice((f"There is no config.yaml in {run.folder}: the run was not made by multirate train.",)))
+    return Section("Settings and versions", tuple(blocks))
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", "default" if value is None else str(value)))
+    return rows
+
+
+def _part(config: dict[str, Any], *keys: str) -> Any:
+    """Return an entry of nested dicts, or None where there is none."""
+    value: Any = config
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _measurement(curve: Curve | None) -> str:
+    if curve is None:
+        return "not measured yet"
+    count = f"{len(curve)} points" if len(curve) > 1 else "one point"
+    return f"{count} on {curve.data} {curve.split}, {curve.examples:,} examples"
+
+
+def _few(curve: Curve) -> list[dict[str, float]]:
+    """Return up to four points of the curve, both ends included."""
+    count = min(4, len(curve))
+    return [curve.points[round(i * (len(curve) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _quoted(run: RunFiles) -> str:
+    return shlex.quote(str(run.folder))
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}".replace("-", "\N{MINUS SIGN}")
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return ""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,100 @@
+"""What a run's folder holds, as far as a report needs it; no torch, so nothing of the model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multirate.comparison import Comparison, compare, families
+from multirate.curve import Curve
+from multirate.errors import DataError
+
+# Drawn anew inside the page, from the curves themselves.
+_REDRAWN = ("rate_distortion", "against_beta", "gaps", "training")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run.
+
+    Args:
+        folder: of the run.
+        config: of ``config.yaml``; empty if there is none.
+        history: the lines of ``metrics.jsonl``.
+        curve: of ``curve.json``, or None.
+        baselines: of ``baselines/*.json``, a curve a family.
+        comparisons: of the curve with each of them; of ``comparison.json`` if there are no baselines.
+        pictures: ``figures/*.png``, but for the figures that the report draws itself.
+        measured: day of ``curve.json``, or an empty string.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    curve: Curve | None
+    baselines: list[Curve]
+    comparisons: list[Comparison]
+    pictures: list[Path]
+    measured: str
+
+
+def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
+    """Read a run's folder.
+
+    Args:
+        folder: of the run.
+        baselines: in place of those in the folder.
+
+    Returns:
+        What is there.
+
+    Raises:
+        DataError: if there is neither ``config.yaml`` nor ``curve.json``, or a file is damaged.
+        UsageError: if the baselines measure other data than the curve.
+    """
+    measured = folder / "curve.json"
+    if not measured.exists() and not (folder / "config.yaml").exists():
+        raise DataError(f"{folder} holds no run; make one with `multirate train --out {folder}`")
+    curve = Curve.load(measured) if measured.exists() else None
+    kept = families(list(baselines) or [Curve.load(path) for path in sorted((folder / "baselines").glob("*.json"))])
+    comparisons = [] if curve is None else [compare(curve, baseline) for baseline in kept]
+    if not kept and (folder / "comparison.json").exists():
+        comparisons = [Comparison.load(folder / "comparison.json")]
+    changed = datetime.fromtimestamp(measured.stat().st_mtime, UTC) if curve is not None else None
+    return RunFiles(
+        folder=folder,
+        config=_config(folder / "config.yaml"),
+        history=_history(folder / "metrics.jsonl"),
+        curve=curve,
+        baselines=kept,
+        comparisons=comparisons,
+        pictures=[p for p in sorted((folder / "figures").glob("*.png")) if not p.stem.startswith(_REDRAWN)],
+        measured="" if changed is None else f"{changed:%d %B %Y}",
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"cannot read {path} as YAML: {str(error).splitlines()[0]}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """Read the lines that are whole; a run that was stopped may have left half of one."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines

@@ -1,0 +1,91 @@
+"""A model on disk: tensors as safetensors, everything else as JSON; no pickle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from multirate.errors import DataError
+from multirate.files import read_json, write_atomic, write_json
+
+SCHEMA = "multirate.model/1"
+TENSORS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+def save(model: nn.Module, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
+    """Write a plain or a multi-rate model to ``folder/model.safetensors`` and ``folder/model.json``.
+
+    A built-in network is recorded by name and options, and :func:`multirate.load` rebuilds it; any other is recorded by
+    its class, and the user passes an instance when loading.
+
+    Args:
+        model: the model.
+        folder: made if it is missing.
+        extra: JSON-able facts to keep with it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: if the folder cannot be written.
+    """
+    folder = Path(folder)
+    describe = getattr(model, "description", None)
+    multirate = describe() if callable(describe) else None
+    base = model.get_submodule("base") if multirate else model
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    description = {
+        "schema": SCHEMA,
+        "class": f"{type(base).__module__}.{type(base).__qualname__}",
+        "model": getattr(base, "name", None) if hasattr(base, "options") else None,
+        "options": getattr(base, "options", None),
+        "multirate": multirate,
+        "extra": dict(extra or {}),
+    }
+    write_atomic(folder / TENSORS, safetensors.torch.save(tensors))
+    write_json(folder / DESCRIPTION, description)
+    return folder
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """Read and check ``model.json``.
+
+    Args:
+        folder: what :func:`save` wrote.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DataError: if the file is missing, not JSON or of another schema.
+    """
+    description = read_json(Path(folder) / DESCRIPTION)
+    schema = description.get("schema") if isinstance(description, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{Path(folder) / DESCRIPTION} has schema {schema!r}, not {SCHEMA!r}; is this a saved model?")
+    return dict(description)
+
+
+def read_tensors(folder: str | Path) -> dict[str, Tensor]:
+    """Read ``model.safetensors``.
+
+    Args:
+        folder: what :func:`save` wrote.
+
+    Returns:
+        Name to tensor, on the CPU.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    path = Path(folder) / TENSORS
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"no file {path}; save the model again") from error
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read {path}: {error}; the file is damaged, save the model again") from error

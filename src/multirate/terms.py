@@ -1,0 +1,150 @@
+r"""What a VAE is, for training and curves: a rate and a distortion for each example, in nats.
+
+Likelihoods keep all their constants, so that ELBOs of different models of the same data can be compared.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
+
+from multirate.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Terms:
+    r"""Rate and distortion of each example of a batch, in nats.
+
+    Args:
+        rate: :math:`\mathrm{KL}(q(z|x) \,\|\, p(z))`, ``[B]``.
+        distortion: :math:`-\log p(x|z)` at one posterior sample, constants kept, ``[B]``.
+        latent_rate: the rate of each latent where it splits into a sum, ``[B, Z]``; it sums to ``rate``.
+
+    Raises:
+        UsageError: if ``rate`` and ``distortion`` are not both of shape ``[B]``.
+    """
+
+    rate: Tensor
+    distortion: Tensor
+    latent_rate: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate.ndim != 1 or self.rate.shape != self.distortion.shape:
+            raise UsageError(
+                "rate and distortion must both be one number an example, [B]; got "
+                f"{list(self.rate.shape)} and {list(self.distortion.shape)}: "
+                "sum over pixels and latents, not over the batch"
+            )
+
+    @property
+    def elbo(self) -> Tensor:
+        r"""Evidence lower bound, :math:`-(D + R)`, ``[B]``."""
+        return -(self.distortion + self.rate)
+
+    def objective(self, beta: float | Tensor) -> Tensor:
+        r"""Return :math:`L_\beta = D + \beta R` (Bae et al. 2023, Eq. 3), ``[B]``.
+
+        Args:
+            beta: one number, or one an example, ``[B]``.
+        """
+        return self.distortion + beta * self.rate
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    r"""KL divergence of a diagonal Gaussian from the standard one, latent by latent.
+
+    .. math:: \mathrm{KL}_j = \tfrac12 (\mu_j^2 + \sigma_j^2 - 1 - \log\sigma_j^2)
+
+    Computed with ``expm1``, so that it stays accurate and non-negative near the prior.
+
+    Args:
+        mean: ``[..., Z]``.
+        log_variance: :math:`\log\sigma^2`, ``[..., Z]``.
+
+    Returns:
+        Nats, ``[..., Z]``.
+    """
+    return 0.5 * (mean.square() + (torch.expm1(log_variance) - log_variance))
+
+
+def diagonal_gaussian(mean: Tensor, log_variance: Tensor) -> Distribution:
+    """Posterior or prior with independent latents.
+
+    Args:
+        mean: ``[B, Z]``.
+        log_variance: ``[B, Z]``.
+
+    Returns:
+        A distribution with batch shape ``[B]`` and event shape ``[Z]``; arguments are not validated.
+    """
+    return Independent(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
+
+
+def bernoulli(logits: Tensor) -> Distribution:
+    r"""Likelihood of binary data, :math:`-\log p = \mathrm{softplus}(l) - x l` summed over the event.
+
+    Args:
+        logits: ``[B, ...]``.
+
+    Returns:
+        A distribution with batch shape ``[B]``.
+    """
+    return Independent(Bernoulli(logits=logits, validate_args=False), logits.ndim - 1, validate_args=False)
+
+
+def gaussian(mean: Tensor, variance: float | Tensor = 1.0) -> Distribution:
+    r"""Gaussian likelihood, :math:`-\log p = \tfrac12 (x - \mu)^2 / v + \tfrac12 \log(2 \pi v)` summed over the event.
+
+    Args:
+        mean: ``[B, ...]``.
+        variance: one number (1 by default), or a tensor that broadcasts with ``mean``.
+
+    Returns:
+        A distribution with batch shape ``[B]``.
+
+    Raises:
+        UsageError: if the variance is a number that is not positive and finite.
+    """
+    if isinstance(variance, Tensor):
+        scale = variance.sqrt().expand_as(mean)
+    elif math.isfinite(variance) and variance > 0:
+        scale = torch.full_like(mean, math.sqrt(variance))
+    else:
+        raise UsageError(f"a Gaussian likelihood needs a variance above 0; got {variance}")
+    return Independent(Normal(mean, scale, validate_args=False), mean.ndim - 1, validate_args=False)
+
+
+def categorical(logits: Tensor) -> Distribution:
+    r"""Likelihood of data with K values, :math:`-\log p = \mathrm{logsumexp}(l) - l_x` summed over the event.
+
+    Args:
+        logits: unnormalised, values along the last axis, ``[B, ..., K]``.
+
+    Returns:
+        A distribution with batch shape ``[B]`` over integers of shape ``[B, ...]``.
+    """
+    return Independent(Categorical(logits=logits, validate_args=False), logits.ndim - 2, validate_args=False)
+
+
+def distortion(likelihood: Distribution, x: Tensor) -> Tensor:
+    r"""Return :math:`-\log p(x|z)` of each example.
+
+    Args:
+        likelihood: ``p(x|z)`` with batch shape ``[B]``.
+        x: data, ``[B, ...]``.
+
+    Returns:
+        Nats, ``[B]``.
+
+    Raises:
+        UsageError: if the likelihood does not give one number an example.
+    """
+    negative: Tensor = -likelihood.log_prob(x)
+    if negative.shape != x.shape[:1]:
+        raise UsageError(
+            f"the likelihood gives shape {list(negative.shape)} for a batch of {x.shape[0]}; "
+            "wrap it in torch.distributions.Independent so that it gives one number an example"
+        )
+    return negative

@@ -1,0 +1,64 @@
+"""Checkpoints that resume a run bit for bit: tensors and plain values only, written whole or not at all."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multirate.errors import TrainingError
+from multirate.files import write_atomic
+
+KEPT = 2
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write a checkpoint and remove all but the newest :data:`KEPT`.
+
+    Args:
+        folder: made if it is missing.
+        step: steps done.
+        state: nested dicts and lists of tensors, numbers and strings.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    path = write_atomic(folder / f"step-{step:09d}.pt", buffer.getvalue())
+    for old in _files(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def latest(folder: Path) -> Path | None:
+    """Return the newest checkpoint of ``folder``, or None if there is none."""
+    files = _files(folder)
+    return files[-1] if files else None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, refusing anything but tensors and plain values.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What :func:`save` was given.
+
+    Raises:
+        TrainingError: if the file is not a whole checkpoint.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"cannot read checkpoint {path}; delete it to resume from the one before") from error
+    return state
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.pt"))

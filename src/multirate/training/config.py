@@ -1,0 +1,76 @@
+"""Options of a training run; imports no torch, so that the command line can build its help from them."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from multirate.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train one model.
+
+    Raises:
+        UsageError: if a value cannot be right, naming it.
+    """
+
+    epochs: int = 8
+    """Passes over the training data."""
+    batch_size: int = 128
+    """Examples a step, over all processes together. The last, partial batch of an epoch is dropped, unless the data are
+    fewer than one batch."""
+    learning_rate: float = 1e-3
+    """Adam's step size after warm-up; cosine decay takes it to 0 at the end."""
+    response_learning_rate: float | None = None
+    """Step size of a multi-rate model's response; None: five times learning_rate."""
+    warmup_steps: int | None = None
+    """Steps of linear warm-up; None: 5% of all steps, at most 500."""
+    beta: float = 1.0
+    """Weight of the rate. For a plain VAE only: a multi-rate model samples its own range, one beta an example."""
+    kl_schedule: Literal["constant", "linear", "cyclical"] = "constant"
+    """How a plain VAE's beta is reached: at once, by a ramp from 0, or by several ramps. For a plain VAE only."""
+    kl_warmup_fraction: float = 0.5
+    """Share of the run (linear) or of each cycle (cyclical) that the ramp from 0 takes."""
+    kl_cycles: int = 4
+    """Number of ramps of the cyclical schedule."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient of all parameters together; None: no clipping."""
+    seed: int = 0
+    """Fixes the order of the data, the betas and the noise; not the initial weights, which come with the model."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; None: one at the end of each epoch."""
+    log_every: int = 50
+    """Steps that one line of metrics.jsonl averages over."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision."""
+    device: str | None = None
+    """Such as cpu or cuda:0; None: the best that accelerate finds."""
+    compile: bool = False
+    """Compile the model with torch.compile: slower to start, faster steps."""
+    channels_last: bool = False
+    """Keep convolution weights and images in channels-last order."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "kl_cycles", "log_every"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "response_learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            _check(name, value, value is None or (math.isfinite(value) and value > 0), "positive and finite")
+        for name, least in (("warmup_steps", 0), ("checkpoint_every", 1), ("seed", 0)):
+            value = getattr(self, name)
+            _check(name, value, value is None or value >= least, f"at least {least}")
+        _check("beta", self.beta, math.isfinite(self.beta) and self.beta >= 0, "finite and not negative")
+        fraction = self.kl_warmup_fraction
+        _check("kl_warmup_fraction", fraction, 0 <= fraction <= 1, "between 0 and 1")
+        _check("kl_schedule", self.kl_schedule, self.kl_schedule in KL_SCHEDULES, f"one of {', '.join(KL_SCHEDULES)}")
+        _check("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+
+
+KL_SCHEDULES = ("constant", "linear", "cyclical")
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+def _check(name: str, value: object, right: bool, needed: str) -> None:
+    if not right:
+        raise UsageError(f"{name} must be {needed}; got {value}")

@@ -1,0 +1,58 @@
+"""One Accelerator for one run, whatever ran before in the same process."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from multirate.errors import UsageError
+from multirate.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@contextmanager
+def accelerator_for(config: TrainConfig) -> "Iterator[Accelerator]":
+    """Make the object that knows devices, mixed precision and processes.
+
+    accelerate keeps its choice of device and precision for the life of a Python process; it is forgotten on exit
+    unless somebody else made it, so that the next run may choose again.
+
+    Args:
+        config: ``device`` and ``precision`` are used.
+
+    Yields:
+        The accelerator.
+
+    Raises:
+        UsageError: if the device or the precision is not to be had here.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    others = bool(PartialState._shared_state)
+    wanted = {} if config.device is None else _environment(config.device)
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        accelerator = Accelerator(mixed_precision=config.precision)
+    except (ValueError, RuntimeError) as error:
+        if not others:
+            AcceleratorState._reset_state(reset_partial_state=True)
+        raise UsageError(f"device {config.device}, precision {config.precision}: {error}") from error
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    try:
+        yield accelerator
+    finally:
+        if not others:
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _environment(device: str) -> dict[str, str]:
+    return {"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {"ACCELERATE_TORCH_DEVICE": device}

@@ -1,0 +1,157 @@
+"""A run's folder: ``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and ``model/``."""
+
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multirate.errors import TrainingError, UsageError
+from multirate.files import write_atomic
+
+LIBRARIES = ("multirate", "torch", "numpy", "accelerate")
+# Options that change neither weights nor metrics, so that a run may be resumed with others.
+FREE_OPTIONS = ("checkpoint_every", "device")
+
+
+class RunFolder:
+    """Paths of one run and its two text files; without a path it keeps nothing, and every method is a no-op.
+
+    Args:
+        path: the run's folder, or None.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        self.path = None if path is None else Path(path)
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """Where checkpoints go."""
+        return None if self.path is None else self.path / "checkpoints"
+
+    def exists(self) -> bool:
+        """Return whether a run was started here."""
+        return self.path is not None and (self.path / "config.yaml").exists()
+
+    def check_free(self) -> None:
+        """Raise unless a new run can start here.
+
+        Raises:
+            UsageError: if there is a run already.
+        """
+        if self.exists():
+            raise UsageError(f"{self.path} already holds a run; pass --resume (resume=True) or choose another folder")
+
+    def write_config(self, document: dict[str, Any]) -> None:
+        """Write ``config.yaml``.
+
+        Args:
+            document: plain values, see :func:`describe`.
+
+        Raises:
+            DataError: if the file cannot be written.
+        """
+        if self.path is not None:
+            write_atomic(self.path / "config.yaml", yaml.safe_dump(document, sort_keys=False))
+
+    def check_same(self, document: dict[str, Any]) -> None:
+        """Raise unless ``document`` describes the run that is here.
+
+        Args:
+            document: of the run about to be resumed.
+
+        Raises:
+            TrainingError: naming the first field that differs, with both values.
+        """
+        if self.path is None:
+            return
+        try:
+            stored = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise TrainingError(f"cannot read {self.path / 'config.yaml'}: choose another folder") from error
+        for section in ("training", "model", "data"):
+            difference = _first_difference(section, stored.get(section), document[section])
+            if difference is not None:
+                raise TrainingError(f"cannot resume {self.path}: {difference}; use the same or choose another folder")
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        if self.path is not None:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def truncate(self, step: int) -> list[dict[str, Any]]:
+        """Drop the lines of ``metrics.jsonl`` after ``step``, and a line that was being written.
+
+        Args:
+            step: of the checkpoint that the run goes on from.
+
+        Returns:
+            The lines that stay.
+
+        Raises:
+            DataError: if the file cannot be written.
+        """
+        if self.path is None or not (self.path / "metrics.jsonl").exists():
+            return []
+        kept = []
+        for text in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                break
+            if line["step"] > step:
+                break
+            kept.append(line)
+        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        return kept
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide a run's numbers, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit of multirate, if it is installed from git or run from a clone, else None."""
+    try:
+        record = json.loads(metadata.distribution("multirate").read_text("direct_url.json") or "{}")
+        if "vcs_info" in record:
+            return str(record["vcs_info"]["commit_id"])
+    except metadata.PackageNotFoundError:
+        pass
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists() or not (root / "src" / "multirate").is_dir():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _first_difference(path: str, stored: Any, wanted: Any) -> str | None:
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in {**stored, **wanted}:
+            if path == "training" and key in FREE_OPTIONS:
+                continue
+            difference = _first_difference(f"{path}.{key}", stored.get(key), wanted.get(key))
+            if difference is not None:
+                return difference
+        return None
+    return None if stored == wanted else f"{path} was {stored} and is now {wanted}"

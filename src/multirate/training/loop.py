@@ -1,0 +1,192 @@
+"""The training loop: one for plain beta-VAEs and for multi-rate VAEs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from multirate.convert import MultiRate
+from multirate.data import as_source
+from multirate.data.source import Source
+from multirate.errors import UsageError
+from multirate.saving import save as save_model
+from multirate.seeding import preserved_rng
+from multirate.training.config import TrainConfig
+from multirate.training.devices import accelerator_for
+from multirate.training.folder import RunFolder, commit, versions
+from multirate.training.interrupt import deferred_interrupt
+from multirate.training.progress import TrainingProgress
+from multirate.training.session import Session
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        model: the object that was given, trained, on the device of the run.
+        folder: with the files of the run, or None.
+        config: of the run.
+        history: one dict for each ``log_every`` steps: step, epoch, loss, rate, distortion (means over these steps, in
+            nats an example) and seconds since the start.
+        seconds: of training, over all resumptions.
+        validation: one dict for each epoch and beta: step, epoch, beta, rate, distortion, objective and seconds.
+    """
+
+    model: nn.Module
+    folder: Path | None
+    config: TrainConfig
+    history: list[dict[str, Any]]
+    seconds: float
+    validation: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module,
+    data: Any,
+    *,
+    config: TrainConfig | None = None,
+    val: Any = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    record: dict[str, Any] | None = None,
+    **options: Any,
+) -> Run:
+    r"""Train a model in place.
+
+    A plain VAE minimises :math:`D + \beta R` at ``beta`` (times the KL schedule's weight). A multi-rate VAE minimises
+    :math:`E_{\log\beta \sim U}[D(\beta) + \beta R(\beta)]` (Bae et al. 2023, Eq. 11), with one beta an example,
+    stratified over the batch; its recurrent layers take one beta a batch.
+
+    Everything random is keyed by the seed and the step: the same call gives the same weights, a run that was stopped
+    and resumed is equal bit for bit to one that was not (on the same machine), and the global generator is left alone.
+
+    Args:
+        model: anything whose ``terms(x)`` returns :class:`multirate.terms.Terms`, or a
+            :class:`multirate.convert.MultiRate` of such a model. Frozen parameters stay as they are.
+        data: a Source, a tensor, an array or a Dataset.
+        config: options; the defaults if it is None.
+        val: data to measure after each epoch, at four betas of a multi-rate model's range or at a plain one's beta.
+        out: folder for config.yaml, metrics.jsonl, checkpoints and the model; None writes nothing.
+        resume: go on from the newest checkpoint in ``out``; a folder without a run starts a new one, and a finished run
+            is loaded into ``model`` and returned as it is.
+        progress: show a bar, or a line an epoch where there is no terminal, on standard error.
+        record: more entries for config.yaml, plain values.
+        options: fields of :class:`TrainConfig`, in place of the config's.
+
+    Returns:
+        The run.
+
+    Raises:
+        UsageError: if an option is unknown or cannot be right, or ``out`` holds a run and ``resume`` is False.
+        TrainingError: if the loss or the weights become non-finite, or the run in ``out`` is a different one.
+        DataError: if data cannot be read or the folder cannot be written.
+        KeyboardInterrupt: on Ctrl-C, after the step and its checkpoint are done; a second Ctrl-C stops at once.
+    """
+    config = _configure(config, options)
+    source = as_source(data)
+    validation = None if val is None else as_source(val, name="validation")
+    if not hasattr(model, "terms"):
+        raise UsageError(
+            f"{type(model).__name__} has no terms(x) that returns multirate.Terms; add it or wrap the model"
+        )
+    folder = RunFolder(out)
+    with accelerator_for(config) as accelerator, preserved_rng():
+        session = Session(model, source, validation, config, folder, accelerator)
+        document = _describe(model, source, config, session.resolved(), record)
+        going_on = resume and folder.exists()
+        if going_on:
+            folder.check_same(document)
+        else:
+            folder.check_free()
+        accelerator.wait_for_everyone()
+        if going_on:
+            session.restore()
+        else:
+            if accelerator.is_main_process:
+                folder.write_config(document)
+            session.save_checkpoint()
+        _run(session, shown=progress and accelerator.is_main_process)
+        if folder.path is not None and accelerator.is_main_process and not (folder.path / "model").exists():
+            save_model(model, folder.path / "model")
+        accelerator.wait_for_everyone()
+    return Run(model, folder.path, config, session.history, session.seconds, session.validation_history)
+
+
+def _run(session: Session, *, shown: bool) -> None:
+    training = session.model.training
+    session.model.train()
+    bar = TrainingProgress(steps=session.steps, epochs=session.config.epochs, done=session.step, shown=shown)
+    try:
+        with bar, deferred_interrupt() as interrupted:
+            while session.step < session.steps:
+                session.take_step()
+                bar.advance(session.step, session.epoch)
+                if session.log_is_due():
+                    bar.report(session.log())
+                if session.epoch_is_done():
+                    session.validate()
+                if session.checkpoint_is_due():
+                    session.save_checkpoint()
+                if interrupted():
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt as stop:
+        if session.folder.path is None or not session.whole:
+            raise
+        session.save_checkpoint()
+        raise KeyboardInterrupt(
+            f"stopped after step {session.step} of {session.steps}; "
+            f"go on with --resume (resume=True) in {session.folder.path}"
+        ) from stop
+    finally:
+        session.model.train(training)
+
+
+def _configure(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
+    known = [entry.name for entry in dataclasses.fields(TrainConfig)]
+    for option in options:
+        if option not in known:
+            raise UsageError(f"fit has no option {option!r}; the options are {', '.join(known)}")
+    return dataclasses.replace(config or TrainConfig(), **options)
+
+
+def _describe(
+    model: nn.Module, source: Source, config: TrainConfig, resolved: dict[str, Any], record: dict[str, Any] | None
+) -> dict[str, Any]:
+    base = model.base if isinstance(model, MultiRate) else model
+    about: dict[str, Any] = {
+        "name": getattr(base, "name", ""),
+        "class": f"{type(base).__module__}.{type(base).__qualname__}",
+        "options": getattr(base, "options", {}),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    if isinstance(model, MultiRate):
+        about["beta_range"] = [model.beta_range.low, model.beta_range.high]
+        about["gates"] = {layer.at: f"{layer.channels} {layer.gate}" for layer in model.plan.gated}
+    document: dict[str, Any] = {
+        "training": dataclasses.asdict(config),
+        "resolved": resolved,
+        "model": about,
+        "data": {
+            "name": source.name,
+            "split": source.split,
+            "examples": len(source),
+            "shape": source.shape,
+            "details": source.details,
+        },
+        "versions": versions(),
+    }
+    sha = commit()
+    if sha is not None:
+        document["commit"] = sha
+    for name in record or {}:
+        if name in document:
+            raise UsageError(f"record has an entry {name!r}, which config.yaml needs itself; give it another name")
+    plain: dict[str, Any] = json.loads(json.dumps({**document, **(record or {})}))
+    return plain

@@ -1,0 +1,52 @@
+"""What changes during a run, as pure functions of the step: the learning rate and the weight of the rate."""
+
+import math
+
+from multirate.training.config import TrainConfig
+
+
+def warmup_steps(config: TrainConfig, steps: int) -> int:
+    """Return how many steps the learning rate's warm-up takes: as configured, else 5% of ``steps``, at most 500."""
+    chosen = min(500, round(0.05 * steps)) if config.warmup_steps is None else config.warmup_steps
+    return min(chosen, steps)
+
+
+def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+    r"""Linear warm-up, then half a cosine to 0.
+
+    With ``s`` steps done, the factor is :math:`(s + 1) / w` during the warm-up of :math:`w` steps, so that the first
+    step already learns, and :math:`\tfrac12 (1 + \cos(\pi (s - w) / (S - w)))` after it.
+
+    Args:
+        step: steps done before this one, from 0.
+        steps: of the whole run, S.
+        warmup: steps of warm-up, at most ``steps``.
+
+    Returns:
+        A number in ``[0, 1]``; it would reach 0 at ``step == steps``.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def kl_weight(step: int, steps: int, config: TrainConfig) -> float:
+    """Share of beta that multiplies the rate at a step of a plain VAE's training.
+
+    ``constant`` is 1. ``linear`` rises from 0 to 1 over the first ``kl_warmup_fraction`` of the run. ``cyclical`` cuts
+    the run into ``kl_cycles`` equal cycles, each a linear schedule of its own (Fu et al. 2019).
+
+    Args:
+        step: steps done before this one, from 0.
+        steps: of the whole run.
+        config: of the run.
+
+    Returns:
+        A number in ``[0, 1]``.
+    """
+    if config.kl_schedule == "constant" or config.kl_warmup_fraction == 0:
+        return 1.0
+    position = step / steps
+    if config.kl_schedule == "cyclical":
+        position = position * config.kl_cycles % 1.0
+    return min(1.0, position / config.kl_warmup_fraction)

@@ -1,0 +1,368 @@
+"""The state of one run and what can be done with it: a step, a line of metrics, a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from multirate.convert import MultiRate
+from multirate.data.source import Source
+from multirate.errors import TrainingError, UsageError
+from multirate.seeding import derive_seed, generator, seeded
+from multirate.terms import Terms
+from multirate.training import checkpoint
+from multirate.training.config import TrainConfig
+from multirate.training.folder import RunFolder
+from multirate.training.schedules import kl_weight, learning_rate_factor, warmup_steps
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+RESPONSE_LEARNING_RATE_FACTOR = 5.0
+_VALIDATION_BETAS = 4
+
+
+class Objective(nn.Module):
+    """A model's terms as a ``forward``, for what wraps and compiles forwards.
+
+    Args:
+        model: plain or multi-rate.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return objective, rate and distortion of each example, ``[B]`` each, in nats.
+
+        Args:
+            x: data, ``[B, ...]``.
+            beta: ``[B]`` or ``[]``.
+        """
+        terms = terms_at(self.model, x, beta)
+        return terms.objective(beta), terms.rate, terms.distortion
+
+
+class Session:
+    """One run under way.
+
+    Args:
+        model: plain or multi-rate; moved to the device and trained in place.
+        source: training data.
+        validation: data measured after each epoch, or None.
+        config: of the run.
+        folder: of the run; one without a path keeps nothing.
+        accelerator: of the run.
+
+    Raises:
+        UsageError: if there is nothing to train or to train on, or the batch does not divide among the processes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: Source,
+        validation: Source | None,
+        config: TrainConfig,
+        folder: RunFolder,
+        accelerator: Accelerator,
+    ) -> None:
+        self.model = model.to(accelerator.device)
+        self.source = source
+        self.validation = validation
+        self.config = config
+        self.folder = folder
+        self.accelerator = accelerator
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.validation_history: list[dict[str, Any]] = []
+        self.whole = True
+        self.batch_size = _batch_size(config, len(source), accelerator.num_processes)
+        self.steps_per_epoch = len(source) // self.batch_size
+        self.steps = config.epochs * self.steps_per_epoch
+        self._warmup = warmup_steps(config, self.steps)
+        self._window: list[Tensor] = []
+        self._order: tuple[int, Tensor] | None = None
+        self._last_checkpoint: str | None = None
+        self._started = time.monotonic()
+        if config.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
+        groups = _parameter_groups(model, config)
+        self._learning_rates = [group["lr"] for group in groups]
+        self._dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+        module: nn.Module = Objective(self.model)
+        if config.compile:
+            module.compile()
+        self._module, self._optimizer = accelerator.prepare(module, torch.optim.Adam(groups))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 1, that the last step belongs to."""
+        return max(0, self.step - 1) // self.steps_per_epoch + 1
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, over all resumptions."""
+        return time.monotonic() - self._started
+
+    def resolved(self) -> dict[str, Any]:
+        """Return what the options that were left to be decided came to."""
+        return {
+            "steps": self.steps,
+            "steps_per_epoch": self.steps_per_epoch,
+            "batch_size": self.batch_size,
+            "warmup_steps": self._warmup,
+            "response_learning_rate": _response_learning_rate(self.config),
+            "processes": self.accelerator.num_processes,
+            "device": self.accelerator.device.type,
+        }
+
+    def take_step(self) -> None:
+        """Draw a batch and its betas and update the weights once."""
+        torch.manual_seed(derive_seed(self.config.seed, "noise", self.step, self.accelerator.process_index))
+        x = self._batch()
+        beta = self._betas(x.shape[0])
+        self.whole = False
+        factor = learning_rate_factor(self.step, self.steps, self._warmup)
+        for group, learning_rate in zip(self._optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = learning_rate * factor
+        objective, rate, distortion = self._module(x, beta)
+        loss = objective.mean()
+        self.accelerator.backward(loss)
+        if self.config.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self._module.parameters(), self.config.clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._window.append(torch.stack([loss, rate.mean(), distortion.mean()]).detach())
+        self.step += 1
+        self.whole = True
+
+    def log_is_due(self) -> bool:
+        """Return whether a line of metrics is due."""
+        return self.step % self.config.log_every == 0 or self.step == self.steps
+
+    def epoch_is_done(self) -> bool:
+        """Return whether the last step was the last of its epoch."""
+        return self.step % self.steps_per_epoch == 0
+
+    def checkpoint_is_due(self) -> bool:
+        """Return whether a checkpoint is due."""
+        every = self.config.checkpoint_every or self.steps_per_epoch
+        return self.step % every == 0 or self.step == self.steps
+
+    def log(self) -> dict[str, Any]:
+        """Add the means since the last line to the history and to ``metrics.jsonl``.
+
+        Returns:
+            The line.
+
+        Raises:
+            TrainingError: if one of the losses was not finite.
+        """
+        loss, rate, distortion = self._finite_window().mean(0).tolist()
+        self._window.clear()
+        line = {
+            "split": "train",
+            **self._where(),
+            "loss": loss,
+            "rate": rate,
+            "distortion": distortion,
+            "seconds": round(self.seconds, 3),
+        }
+        self.history.append(line)
+        self._append(line)
+        return line
+
+    @torch.no_grad()
+    def validate(self) -> None:
+        """Measure the validation data with the same noise in each epoch and for each beta; one line a beta."""
+        if self.validation is None or not self.accelerator.is_main_process:
+            return
+        betas = [self.config.beta]
+        if isinstance(self.model, MultiRate):
+            betas = self.model.beta_range.grid(_VALIDATION_BETAS).tolist()
+        sums = torch.zeros(len(betas), 2, dtype=torch.float64, device=self.accelerator.device)
+        self.model.eval()
+        for index, first in enumerate(range(0, len(self.validation), self.batch_size)):
+            chosen = torch.arange(first, min(first + self.batch_size, len(self.validation)))
+            x = self._to_device(self.validation.batch(chosen))
+            for row, beta in enumerate(betas):
+                with seeded(self.config.seed, "validation", index):
+                    terms = terms_at(self.model, x, beta)
+                sums[row] += torch.stack([terms.rate.sum(), terms.distortion.sum()])
+        self.model.train()
+        for beta, (rate, distortion) in zip(betas, (sums / len(self.validation)).tolist(), strict=True):
+            line = {
+                "split": "validation",
+                **self._where(),
+                "beta": beta,
+                "rate": rate,
+                "distortion": distortion,
+                "objective": distortion + beta * rate,
+                "seconds": round(self.seconds, 3),
+            }
+            if not math.isfinite(line["objective"]):
+                raise TrainingError(f"the validation objective is not finite after step {self.step}, {self._remedy()}")
+            self.validation_history.append(line)
+            self._append(line)
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint, unless the run keeps nothing.
+
+        Raises:
+            TrainingError: if a loss since the last line, or a weight, is not finite.
+            DataError: if the file cannot be written.
+        """
+        if self.folder.checkpoints is None:
+            return
+        if self._window:
+            self._finite_window()
+        state = self.model.state_dict()
+        for name, value in state.items():
+            if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+                raise TrainingError(f"{name} is not finite after step {self.step}, {self._remedy()}")
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        path = checkpoint.save(
+            self.folder.checkpoints,
+            self.step,
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "model": state,
+                "optimizer": self._optimizer.state_dict(),
+                "scaler": {} if scaler is None else scaler.state_dict(),
+                "window": [row.cpu() for row in self._window],
+            },
+        )
+        self._last_checkpoint = str(path)
+
+    def restore(self) -> None:
+        """Go back to the newest checkpoint of the folder.
+
+        Raises:
+            TrainingError: if the checkpoint cannot be read or does not fit the model.
+        """
+        path = None if self.folder.checkpoints is None else checkpoint.latest(self.folder.checkpoints)
+        if path is not None:
+            state = checkpoint.load(path)
+            try:
+                self.model.load_state_dict(state["model"])
+                self._optimizer.load_state_dict(state["optimizer"])
+            except (RuntimeError, ValueError, KeyError) as error:
+                reason = " ".join(str(error).split())
+                raise TrainingError(f"checkpoint {path} does not fit this model: {reason}") from error
+            if self.accelerator.scaler is not None and state["scaler"]:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.step = state["step"]
+            self._started = time.monotonic() - state["seconds"]
+            self._window = [row.to(self.accelerator.device) for row in state["window"]]
+            self._last_checkpoint = str(path)
+        self.accelerator.wait_for_everyone()
+        lines = self.folder.truncate(self.step) if self.accelerator.is_main_process else []
+        self.history = [line for line in lines if line["split"] == "train"]
+        self.validation_history = [line for line in lines if line["split"] == "validation"]
+
+    def _batch(self) -> Tensor:
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            order = torch.randperm(len(self.source), generator=generator(self.config.seed, "order", epoch))
+            self._order = epoch, order
+        chosen = self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+        return self._to_device(self.source.batch(self._share(chosen)))
+
+    def _betas(self, n: int) -> Tensor:
+        if not isinstance(self.model, MultiRate):
+            beta = self.config.beta * kl_weight(self.step, self.steps, self.config)
+            return torch.full((n,), beta, dtype=self._dtype, device=self.accelerator.device)
+        source = generator(self.config.seed, "beta", self.step)
+        recurrent = any(layer.recurrent for layer in self.model.plan.gated)
+        count = self.accelerator.num_processes if recurrent else self.batch_size
+        betas = self._share(self.model.beta_range.sample(count, generator=source, dtype=self._dtype))
+        return (betas[0] if recurrent else betas).to(self.accelerator.device)
+
+    def _share(self, whole: Tensor) -> Tensor:
+        share = whole.shape[0] // self.accelerator.num_processes
+        first = share * self.accelerator.process_index
+        return whole[first : first + share]
+
+    def _to_device(self, x: Tensor) -> Tensor:
+        if self.config.channels_last and x.ndim == 4:
+            return x.to(self.accelerator.device, self._dtype, memory_format=torch.channels_last)
+        return x.to(self.accelerator.device, self._dtype)
+
+    def _finite_window(self) -> Tensor:
+        values: Tensor = self.accelerator.reduce(torch.stack(self._window), reduction="mean")
+        values = values.cpu().double()
+        finite = values.isfinite().all(dim=1)
+        if not bool(finite.all()):
+            row = int(finite.int().argmin())
+            raise TrainingError(
+                f"the loss is {values[row, 0].item()} at step {self.step - len(self._window) + row + 1} "
+                f"({self._beta_in_words()}), {self._remedy()}"
+            )
+        return values
+
+    def _beta_in_words(self) -> str:
+        if isinstance(self.model, MultiRate):
+            return f"beta in {self.model.beta_range}"
+        return f"beta {self.config.beta:g}"
+
+    def _remedy(self) -> str:
+        kept = "" if self._last_checkpoint is None else f"; the last good checkpoint is {self._last_checkpoint}"
+        return f"so the run cannot go on: lower learning_rate or set clip_norm{kept}"
+
+    def _where(self) -> dict[str, int]:
+        return {"step": self.step, "epoch": self.epoch}
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.append(line)
+
+
+def terms_at(model: nn.Module, x: Tensor, beta: float | Tensor) -> Terms:
+    """Return a plain model's terms, or a multi-rate model's at ``beta``.
+
+    Args:
+        model: plain or multi-rate.
+        x: data, ``[B, ...]``.
+        beta: one number, or one an example; a plain model does not see it.
+    """
+    terms: Terms = model.terms(x, beta=beta) if isinstance(model, MultiRate) else model.terms(x)  # type: ignore[operator]
+    return terms
+
+
+def _batch_size(config: TrainConfig, examples: int, processes: int) -> int:
+    if config.batch_size % processes:
+        raise UsageError(
+            f"batch_size {config.batch_size} does not divide among {processes} processes; choose a multiple"
+        )
+    size = min(config.batch_size, examples - examples % processes)
+    if size < 1:
+        raise UsageError(f"cannot train on {examples} examples in {processes} processes; give at least one for each")
+    return size
+
+
+def _response_learning_rate(config: TrainConfig) -> float:
+    chosen = config.response_learning_rate
+    return RESPONSE_LEARNING_RATE_FACTOR * config.learning_rate if chosen is None else chosen
+
+
+def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    response = list(model.response.parameters()) if isinstance(model, MultiRate) else []
+    of_response = {id(parameter) for parameter in response}
+    base = [parameter for parameter in model.parameters() if id(parameter) not in of_response]
+    groups = [
+        {"params": [p for p in parameters if p.requires_grad], "lr": learning_rate}
+        for parameters, learning_rate in ((base, config.learning_rate), (response, _response_learning_rate(config)))
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise UsageError("every parameter of the model is frozen; nothing to train")
+    return groups

@@ -1,0 +1,249 @@
+"""The multi-rate model: a base module left as it was, a response, and hooks that carry its gates to the layers."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multirate.beta import BetaLike, BetaRange
+from multirate.errors import BetaError, ConversionError
+from multirate.layers import NORMALIZING, WEIGHTED, apply_gate, gated_recurrent_weights, kind_of
+from multirate.plan import Plan
+from multirate.response import Gate, Response
+from multirate.saving import save
+
+
+class ActiveGates(threading.local):
+    """The gates of the call in progress, one set a thread; empty between calls."""
+
+    gates: tuple[Gate, ...] | None = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return ActiveGates, ()
+
+    def of(self, index: int, name: str) -> Gate:
+        """Return the gate of one layer, or raise if no call with a beta is in progress."""
+        if self.gates is None:
+            raise BetaError(
+                f"layer {name!r} is gated and no beta is set: call model(x, beta=...) or use `with model.at(beta):`"
+            )
+        return self.gates[index]
+
+
+class GateHook:
+    """Forward hook of a feed-forward layer: gates its output."""
+
+    def __init__(self, active: ActiveGates, index: int, axis: int, name: str) -> None:
+        self.active, self.index, self.axis, self.name = active, index, axis, name
+
+    def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor:
+        """Return the gated output."""
+        return apply_gate(output, self.active.of(self.index, self.name), self.axis, self.name)
+
+
+class RecurrentHook:
+    """Pair of hooks of an LSTM or GRU: its weights are gated while it runs.
+
+    One call at a time: the layer reads its weights from one list, which a second thread waits to replace.
+    """
+
+    def __init__(self, active: ActiveGates, index: int, name: str) -> None:
+        self.active, self.index, self.name = active, index, name
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._saved: list[Tensor] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"active": self.active, "index": self.index, "name": self.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # a lock cannot be copied: a copy makes its own
+
+    def before(self, layer: Any, args: Any) -> None:
+        """Put gated weights in place of the layer's own."""
+        gate = self.active.of(self.index, self.name)
+        if gate.scale.shape[0] != 1:
+            raise BetaError(
+                f"{type(layer).__name__} {self.name!r} gates its weights, one beta a call; got {gate.scale.shape[0]}: "
+                "pass one number"
+            )
+        row = Gate(gate.scale[0], None if gate.shift is None else gate.shift[0])
+        weights = [value.to(getattr(layer, name).dtype) for name, value in gated_recurrent_weights(layer, row)]
+        self._lock.acquire()
+        layer._update_flat_weights()  # else the layer does so during the call, after a copy, and drops the gated ones
+        self._owner, self._saved, layer._flat_weights = threading.get_ident(), layer._flat_weights, weights
+
+    def after(self, layer: Any, args: Any, output: Any) -> None:
+        """Give the layer its own weights back, also after an error."""
+        if self._owner == threading.get_ident():
+            layer._flat_weights, self._saved, self._owner = self._saved, [], None
+            self._lock.release()
+
+
+def _check_fit(base: nn.Module, plan: Plan) -> None:
+    modules = dict(base.named_modules())
+    for layer in plan.gated:
+        target = modules.get(layer.at)
+        if target is None or type(modules[layer.name]).__name__ != layer.type:
+            raise ConversionError(
+                f"the plan gates {layer.at!r} ({layer.type}), which this {type(base).__name__} has not"
+            )
+        kind = kind_of(target)
+        if kind is None or kind.channels(target) != layer.channels:
+            raise ConversionError(f"the plan has {layer.channels} gates for {layer.at!r}, which takes another number")
+
+
+class MultiRate(nn.Module):
+    r"""A VAE that serves every beta of a range: its base, and a response that gates the base's layers by beta.
+
+    Each call names its beta, a number or one number an example:
+
+    - ``model(x, beta=0.5)`` runs the base's ``forward``;
+    - ``model.terms(x, beta=betas)`` gives rate and distortion;
+    - ``with model.at(0.5): model.base.encode(x)`` covers every other method.
+
+    Nothing remembers the last beta. The base keeps its class, its attributes and, under ``base.``, its parameter names.
+    Threads may use one model at once, each with its own beta.
+
+    Args:
+        base: the VAE; hooks are added to its gated layers. :func:`multirate.convert` passes a copy.
+        beta_range: the range of beta.
+        plan: the layers to gate.
+
+    Raises:
+        ConversionError: if the plan does not fit the base.
+    """
+
+    def __init__(self, base: nn.Module, beta_range: BetaRange, plan: Plan) -> None:
+        super().__init__()
+        _check_fit(base, plan)
+        reference = next((p for p in base.parameters() if p.is_floating_point()), torch.zeros(()))
+        dtype = torch.promote_types(reference.dtype, torch.float32)
+        self.base = base
+        self.beta_range = beta_range
+        self.plan = plan
+        self.response = Response([layer.slot for layer in plan.gated], device=reference.device, dtype=dtype)
+        self._active = ActiveGates()
+        for index, layer in enumerate(plan.gated):
+            self._hook(base.get_submodule(layer.at), index, layer.at)
+
+    def _hook(self, target: nn.Module, index: int, name: str) -> None:
+        kind = kind_of(target, WEIGHTED, NORMALIZING)
+        if kind is not None:
+            target.register_forward_hook(GateHook(self._active, index, kind.axis(target), name))
+        else:
+            hook = RecurrentHook(self._active, index, name)
+            target.register_forward_pre_hook(hook.before)
+            target.register_forward_hook(hook.after, always_call=True)
+
+    def gates(self, beta: BetaLike) -> tuple[Gate, ...]:
+        """Compute every gated layer's gate at ``beta``, in the plan's order.
+
+        Args:
+            beta: one number, or one an example, ``[B]``.
+
+        Returns:
+            Gates with scales and shifts of shape ``[1, C]`` or ``[B, C]``.
+
+        Raises:
+            BetaError: if beta is missing, not positive, not finite, of more than one axis or outside the range.
+        """
+        if not torch.compiler.is_compiling():
+            self.beta_range.check(beta)
+        weight = self.response.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        with torch.autocast(weight.device.type, enabled=False):
+            standardized = self.beta_range.standardize(torch.as_tensor(beta, dtype=dtype, device=weight.device))
+            gates: tuple[Gate, ...] = self.response(standardized.to(weight.dtype))
+        return gates
+
+    @contextmanager
+    def at(self, beta: BetaLike) -> Iterator["MultiRate"]:
+        """Hold one beta for everything that runs in the block, in this thread.
+
+        Args:
+            beta: one number, or one an example, ``[B]``.
+
+        Yields:
+            The model.
+
+        Raises:
+            BetaError: as :meth:`gates`.
+        """
+        before, self._active.gates = self._active.gates, self.gates(beta)
+        try:
+            yield self
+        finally:
+            self._active.gates = before
+
+    def forward(self, *args: Any, beta: BetaLike | None = None, **kwargs: Any) -> Any:
+        """Run the base's ``forward`` at ``beta``.
+
+        Args:
+            *args: passed to the base.
+            beta: one number, or one an example, ``[B]``.
+            **kwargs: passed to the base.
+
+        Returns:
+            What the base returns.
+
+        Raises:
+            BetaError: as :meth:`gates`.
+        """
+        before, self._active.gates = self._active.gates, self.gates(beta)  # type: ignore[arg-type]  # None is refused there
+        try:
+            return self.base(*args, **kwargs)
+        finally:
+            self._active.gates = before
+
+    def terms(self, *args: Any, beta: BetaLike | None = None, **kwargs: Any) -> Any:
+        """Compute the base's rate and distortion at ``beta``.
+
+        Args:
+            *args: passed to the base's ``terms``, first the batch ``[B, ...]``.
+            beta: one number, or one an example, ``[B]``.
+            **kwargs: passed to the base's ``terms``.
+
+        Returns:
+            :class:`multirate.Terms`, in nats per example.
+
+        Raises:
+            BetaError: as :meth:`gates`.
+            ConversionError: if the base has no ``terms``.
+        """
+        terms = getattr(self.base, "terms", None)
+        if terms is None:
+            raise ConversionError(
+                f"{type(self.base).__name__} has no method terms(x); "
+                "add one that returns multirate.Terms(rate, distortion)"
+            )
+        before, self._active.gates = self._active.gates, self.gates(beta)  # type: ignore[arg-type]  # None is refused there
+        try:
+            return terms(*args, **kwargs)
+        finally:
+            self._active.gates = before
+
+    def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> Path:
+        """Write the model as safetensors and JSON; :func:`multirate.load` reads it back.
+
+        Args:
+            folder: made if it is missing.
+            extra: JSON-able facts to keep with it.
+
+        Returns:
+            The folder.
+
+        Raises:
+            DataError: if the folder cannot be written.
+        """
+        return save(self, folder, extra)
+
+    def description(self) -> dict[str, Any]:
+        """Return what, beside the tensors, is needed to make the model again from its base; JSON-able."""
+        layers = [asdict(layer) for layer in self.plan.gated]
+        return {"beta_range": [self.beta_range.low, self.beta_range.high], "gated": layers}

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from multirate.data import load
+from multirate.data.splits import choose
+from multirate.errors import DataError, UsageError
+
+SPLITS = ("train", "validation", "test")
+COLOUR = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 3), dtype=np.uint8)
+
+
+def save(path, pixels, mode=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(path)
+
+
+def all_of(source):
+    return source.batch(torch.arange(len(source)))
+
+
+def test_a_folder_is_cut_into_splits_in_order_of_path(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / "pets" / f"{'ab'[i % 2]}" / f"{i // 2:02}.png", pixels)
+    order = [*range(0, 20, 2), *range(1, 20, 2)]
+    (tmp_path / "pets" / ".hidden.png").write_bytes(b"no image")
+    (tmp_path / "pets" / "notes.txt").write_text("no image")
+    for split in SPLITS:
+        source = load(tmp_path / "pets", split)
+        _, indices = choose(split, {"train": 20}, "")
+        expected = torch.from_numpy(COLOUR[order][indices]).permute(0, 3, 1, 2).float() / 255
+        assert torch.equal(all_of(source), expected)
+        assert (source.name, source.shape, source.likelihood) == ("pets", (3, 6, 8), "gaussian")
+        assert len(source.details["sha256"]) == 64
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_subfolders_are_splits(tmp_path, name):
+    for i, folder in enumerate(("train", name, "test")):
+        for j in range(i + 1):
+            save(tmp_path / folder / "class" / f"{j}.png", COLOUR[3 * i + j])
+    assert [len(load(tmp_path, split)) for split in SPLITS] == [1, 2, 3]
+    assert torch.equal(all_of(load(tmp_path, "validation"))[1], torch.from_numpy(COLOUR[4]).permute(2, 0, 1) / 255)
+
+
+def test_validation_is_cut_from_train_where_only_test_is_there(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / ("train" if i < 15 else "test") / f"{i}.png", pixels)
+    assert [len(load(tmp_path, split)) for split in SPLITS] == [14, 1, 5]
+
+
+def test_gray_images_have_one_channel_unless_told_otherwise(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / f"{i:02}.png", pixels[:, :, 0])
+    gray = load(tmp_path, "test")
+    _, indices = choose("test", {"train": 20}, "")
+    assert torch.equal(all_of(gray)[:, 0], torch.from_numpy(COLOUR[indices, :, :, 0]).float() / 255)
+    colour = all_of(load(tmp_path, "test", grayscale=False))
+    assert torch.equal(colour, all_of(gray).expand(-1, 3, -1, -1))
+
+
+def test_colour_images_can_be_read_as_gray(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / f"{i:02}.png", pixels)
+    assert load(tmp_path, grayscale=True).shape == (1, 6, 8)
+
+
+def test_black_and_white_images_are_binary(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / f"{i:02}.png", (pixels[:, :, 0] > 128).astype(np.uint8) * 255, "1")
+    source = load(tmp_path)
+    assert set(all_of(source).unique().tolist()) == {0.0, 1.0}
+    assert source.likelihood == "bernoulli"
+
+
+def test_size_cuts_the_centre_square_and_resizes(tmp_path):
+    wide = np.zeros((20, 40, 3), dtype=np.uint8)
+    wide[:, 10:30] = (200, 100, 50)
+    for i in range(10):
+        save(tmp_path / f"{i}.png", wide if i % 2 else wide.transpose(1, 0, 2))
+    source = load(tmp_path, size=5)
+    assert source.shape == (3, 5, 5)
+    assert torch.equal(all_of(source)[0, :, 2, 2], torch.tensor([200, 100, 50]) / 255)
+    assert torch.equal(all_of(source), all_of(source)[:, :, 2:3, 2:3].expand(-1, -1, 5, 5))
+    assert source.details["resize"] == "centre square to 5, bicubic"
+
+
+def test_jpeg_images_are_read(tmp_path):
+    for i in range(10):
+        save(tmp_path / f"{i}.JPG", np.full((8, 8, 3), 100, dtype=np.uint8))
+    assert all_of(load(tmp_path)).sub(100 / 255).abs().max() < 0.02
+
+
+BAD_FILES = {
+    "another size": (lambda p: save(p, COLOUR[0][:, :4]), "is 4x6, other images are 8x6; give size="),
+    "text": (lambda p: p.write_bytes(b"text"), "no readable PNG or JPEG"),
+    "empty": (lambda p: p.write_bytes(b""), "no readable PNG or JPEG"),
+    "cut": (lambda p: (save(p, COLOUR[0]), p.write_bytes(p.read_bytes()[:120])), "truncated or corrupt"),
+    "16 bits": (lambda p: save(p, np.full((6, 8), 1000, dtype=np.uint16)), "not of 8 bits"),
+    "GIF": (lambda p: p.write_bytes(b"GIF89a"), "no readable PNG or JPEG"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_bad_image_is_named(tmp_path, make, message):
+    for i in range(10):
+        save(tmp_path / f"{i}.png", COLOUR[i])
+    _, train = choose("train", {"train": 10}, "")
+    bad = tmp_path / f"{train[-1]}.png"
+    make(bad)
+    with pytest.raises(DataError, match=message) as caught:
+        load(tmp_path)
+    assert str(bad) in str(caught.value)
+
+
+def test_an_image_of_absurd_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("multirate.data.images._PIXELS", 47)
+    for i in range(10):
+        save(tmp_path / f"{i}.png", COLOUR[i])
+    with pytest.raises(DataError, match="8x6 pixels, more than"):
+        load(tmp_path)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no PNG or JPEG images"):
+        load(tmp_path)
+
+
+def test_options_that_do_not_apply_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="key='x' is for files of arrays"):
+        load(tmp_path, key="x")
+    with pytest.raises(UsageError, match="size is the side"):
+        load(tmp_path, size=0)

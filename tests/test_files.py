@@ -1,0 +1,104 @@
+import errno
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multirate.errors import DataError
+from multirate.files import read_json, write_atomic, write_json
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [("β ≤ 1\n", "β ≤ 1\n".encode()), (b"\x00\xff", b"\x00\xff"), ("", b"")]
+)
+def test_content_is_written_as_given(tmp_path: Path, content: str | bytes, expected: bytes) -> None:
+    path = write_atomic(tmp_path / "file", content)
+
+    assert path.read_bytes() == expected
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_missing_folders_are_made_and_the_old_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    write_atomic(path, "old, and longer")
+
+    assert write_atomic(str(path), "new") == path
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("step", ["fsync"])
+def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = write_atomic(tmp_path / "file", "old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(DataError, match=f"cannot write {path}: No space left on device; free some space"):
+        write_atomic(path, "new")
+
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_atomic(tmp_path / "file", "old")
+    replace = os.replace
+    seen = []
+
+    def look(source: str, target: Path) -> None:
+        seen.append((Path(target).read_text(), Path(source).read_text(), Path(source).parent))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    write_atomic(path, "new")
+
+    assert seen == [("old", "new", tmp_path)]
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    with pytest.raises(DataError, match=r"cannot write .*inner: "):
+        write_atomic(tmp_path / "file" / "inner", "x")
+    with pytest.raises(DataError, match="cannot write"):
+        write_atomic(tmp_path, "a folder is there")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("value", [{"beta": 0.01, "points": [1, 2.5, None, "β"]}, [], 0.1, 1e-300])
+def test_json_comes_back_equal(tmp_path: Path, value: Any) -> None:
+    assert read_json(write_json(tmp_path / "value.json", value)) == value
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_refused_and_the_old_file_stays(tmp_path: Path, value: float) -> None:
+    path = write_json(tmp_path / "value.json", {"rate": 1.0})
+
+    with pytest.raises(DataError, match=r"cannot write .*value\.json"):
+        write_json(path, {"rate": value})
+
+    assert json.loads(path.read_text()) == {"rate": 1.0}
+
+
+def test_a_missing_json_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file .*missing\.json"):
+        read_json(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1,}', b"\xff\xfe"])
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> None:
+    path = write_atomic(tmp_path / "value.json", content)
+
+    with pytest.raises(DataError, match=r"cannot read .*value\.json as JSON"):
+        read_json(path)
+
+
+def test_a_folder_is_not_json(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        read_json(tmp_path)

@@ -1,0 +1,107 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multirate.beta import BetaRange
+from multirate.errors import UsageError
+from multirate.response import GATES, RESPONSES, Response, Slot, linear_gate, ramp_gate, sigmoid_gate, sqrt_gate
+
+VALUES = [
+    (sigmoid_gate, 0.0, 0.5),
+    (sigmoid_gate, math.log(3.0), 0.75),
+    (sqrt_gate, -50.0, 1.0),
+    (sqrt_gate, math.log(0.75), 0.5),
+    (sqrt_gate, math.log1p(-1e-10), 1e-5),
+    (sqrt_gate, 0.0, 0.0),
+    (sqrt_gate, 3.0, 0.0),
+    (ramp_gate, -2.5, 2.5),
+    (ramp_gate, 2.5, 0.0),
+    (linear_gate, -2.5, -2.5),
+]
+RANGES = [BetaRange(0.01, 10.0), BetaRange(1e-6, 1e3)]
+FUNCTIONS = [sigmoid_gate, sqrt_gate, ramp_gate, linear_gate]
+
+
+@pytest.mark.parametrize(("gate", "u", "expected"), VALUES)
+def test_gate_has_its_known_value(gate, u, expected):
+    assert gate(torch.tensor(u, dtype=torch.float64)).item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@given(st.floats(-700, 700))
+def test_sqrt_gate_is_the_equation_in_float64(u):
+    expected = math.sqrt(max(0.0, -math.expm1(u)))
+    assert sqrt_gate(torch.tensor(u, dtype=torch.float64)).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("u", [-5.0, -1.0, -0.1, -1e-3])
+def test_sqrt_gate_has_the_slope_of_the_equation(u):
+    value = torch.tensor(u, dtype=torch.float64, requires_grad=True)
+    sqrt_gate(value).backward()
+    assert value.grad.item() == pytest.approx(-math.exp(u) / (2 * math.sqrt(1 - math.exp(u))), rel=1e-9)
+
+
+@pytest.mark.parametrize("gate", FUNCTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gates_and_gradients_are_finite_at_and_beyond_the_threshold(gate, dtype):
+    u = torch.tensor(
+        [-1e4, -100.0, -1.0, -1e-3, -1e-6, -1e-9, -1e-20, 0.0, 1e-20, 1e-9, 1.0, 100.0, 1e4],
+        dtype=dtype,
+        requires_grad=True,
+    )
+    values = gate(u)
+    values.sum().backward()
+    assert torch.isfinite(values).all()
+    assert torch.isfinite(u.grad).all()
+    assert u.grad.abs().max() <= 500.0 * 1.01
+
+
+@pytest.mark.parametrize("name", list(RESPONSES))
+@pytest.mark.parametrize("beta_range", RANGES, ids=str)
+def test_no_gate_is_dead_anywhere_in_the_range_at_the_start(name, beta_range):
+    response = Response([Slot(gate, 3, GATES[gate].shift) for gate in RESPONSES[name].values()], dtype=torch.float64)
+    gates = response(beta_range.standardize(beta_range.grid(200)))
+    for gate in gates:
+        assert gate.scale.abs().min() > 0.5
+    sum(gate.scale.sum() + (0 if gate.shift is None else gate.shift.sum()) for gate in gates).backward()
+    assert torch.isfinite(response.weight.grad).all()
+    assert (response.bias.grad != 0).all()
+
+
+def test_every_slope_learns_at_the_start_from_a_single_beta():
+    response = Response([Slot(gate, 2, GATES[gate].shift) for gate in GATES], dtype=torch.float64)
+    gates = response(torch.tensor(1.3, dtype=torch.float64))
+    sum(gate.scale.sum() + (0 if gate.shift is None else gate.shift.sum()) for gate in gates).backward()
+    assert (response.weight.grad != 0).all()
+
+
+@torch.no_grad()
+def test_response_is_one_affine_map_per_channel_whatever_the_order_of_slots():
+    slots = [Slot("film", 2, True), Slot("sigmoid", 3, False), Slot("film", 1, False), Slot("sqrt", 2, False)]
+    response = Response(slots, dtype=torch.float64)
+    torch.nn.init.normal_(response.weight)
+    torch.nn.init.normal_(response.bias)
+    eta = torch.tensor([-1.0, 0.2, 1.7], dtype=torch.float64)
+    for slot, gate, (scale_at, shift_at) in zip(slots, response(eta), response.channel_slices(), strict=True):
+        for b in range(3):
+            for c in range(slot.channels):
+                u = response.weight[scale_at][c] * eta[b] + response.bias[scale_at][c]
+                expected = {"film": u, "sigmoid": 1 / (1 + math.exp(-u)), "sqrt": math.sqrt(max(0, 1 - math.exp(u)))}
+                assert gate.scale[b, c].item() == pytest.approx(float(expected[slot.gate]), abs=1e-12)
+                if shift_at is not None:
+                    v = response.weight[shift_at][c] * eta[b] + response.bias[shift_at][c]
+                    assert gate.shift[b, c].item() == pytest.approx(float(v), abs=1e-12)
+        assert (gate.shift is None) == (shift_at is None)
+
+
+def test_paper_response_costs_two_numbers_a_channel():
+    response = Response([Slot("sigmoid", 5, False), Slot("sqrt", 7, False)])
+    assert sum(p.numel() for p in response.parameters()) == 2 * 12
+    assert set(response.state_dict()) == {"weight", "bias"}
+
+
+def test_unknown_gate_function_is_refused():
+    with pytest.raises(UsageError, match="no gate function 'tanh'"):
+        Response([Slot("tanh", 1, False)])

@@ -1,0 +1,38 @@
+import dataclasses
+
+import pytest
+
+from multirate.errors import UsageError
+from multirate.training.config import TrainConfig
+
+WRONG = [
+    {"epochs": 0},
+    {"batch_size": 0},
+    {"learning_rate": 0.0},
+    {"learning_rate": float("nan")},
+    {"response_learning_rate": -1.0},
+    {"clip_norm": 0.0},
+    {"warmup_steps": -1},
+    {"checkpoint_every": 0},
+    {"log_every": 0},
+    {"seed": -1},
+    {"beta": -0.1},
+    {"beta": float("inf")},
+    {"kl_schedule": "sigmoid"},
+    {"kl_warmup_fraction": 1.1},
+    {"kl_cycles": 0},
+    {"precision": "fp8"},
+]
+
+
+@pytest.mark.parametrize("options", WRONG, ids=str)
+def test_a_value_that_cannot_be_right_is_refused_by_name(options):
+    with pytest.raises(UsageError, match=next(iter(options))):
+        TrainConfig(**options)
+
+
+def test_a_config_is_plain_and_frozen():
+    config = TrainConfig()
+    assert all(value is None or isinstance(value, int | float | str) for value in dataclasses.asdict(config).values())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.epochs = 3

@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from multirate.errors import TrainingError, UsageError
+from multirate.training.folder import RunFolder, commit, versions
+
+DOCUMENT = {
+    "training": {"epochs": 3, "seed": 0, "device": None, "learning_rate": 1e-5},
+    "model": {"options": {"latents": 8}},
+    "data": {"name": "digits"},
+}
+CHANGES = [("training", "epochs", 4), ("model", "options", {"latents": 9}), ("data", "name", "mnist")]
+
+
+def test_a_folder_with_a_run_is_not_free(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.check_free()
+    folder.write_config(DOCUMENT)
+    with pytest.raises(UsageError, match=r"--resume \(resume=True\) or choose another folder"):
+        folder.check_free()
+
+
+def test_the_same_run_passes_with_another_device(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_config(DOCUMENT)
+    folder.check_same({**DOCUMENT, "training": {**DOCUMENT["training"], "device": "cpu"}})
+
+
+@pytest.mark.parametrize(("section", "key", "value"), CHANGES)
+def test_the_first_field_that_differs_is_named(tmp_path, section, key, value):
+    folder = RunFolder(tmp_path)
+    folder.write_config(DOCUMENT)
+    with pytest.raises(TrainingError, match=rf"{section}\.{key}.* was .* and is now"):
+        folder.check_same({**DOCUMENT, section: {**DOCUMENT[section], key: value}})
+
+
+def test_lines_after_the_step_and_half_lines_are_dropped(tmp_path):
+    folder = RunFolder(tmp_path)
+    for step in (1, 2, 3):
+        folder.append({"step": step})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"ste')
+    assert folder.truncate(2) == [{"step": 1}, {"step": 2}]
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_without_a_path_nothing_is_kept():
+    folder = RunFolder(None)
+    folder.write_config(DOCUMENT)
+    folder.append({"step": 1})
+    assert folder.truncate(1) == []
+    assert not folder.exists()
+
+
+def test_versions_and_commit_are_words():
+    assert {"python", "torch"} <= versions().keys()
+    assert commit() is None or len(commit()) == 40
