@@ -16,7 +16,9 @@ class DigitVAE(nn.Module):
 
     def __init__(self, pixels: int = 64, latents: int = 8, width: int = 128) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
         self.heads = nn.Linear(width, 2 * latents)
         self.decoder = nn.Sequential(nn.Linear(latents, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.pixels = nn.Linear(width, pixels)
@@ -48,7 +50,7 @@ def main(epochs: int = 60) -> mr.Curve:
     torch.manual_seed(0)
     model = mr.convert(DigitVAE(), mr.BetaRange(0.01, 10.0))
     print(model.plan)
-    mr.fit(model, train, epochs=epochs, seed=0)
+    mr.fit(model, train, epochs=epochs, seed=0, progress=False)
 
     curve = mr.evaluate(model, test, betas=10)
     for point in curve.points:

@@ -20,7 +20,7 @@ SCHEMA = "multirate.comparison/1"
 
 _FEWEST_POINTS = 3
 # Below this rate, in nats per example, a posterior has collapsed: its logarithm is noise.
-_COLLAPSED = 1e-3
+_COLLAPSED = 1e-2
 _GOOD_OVERLAP = 0.75
 # Details of two curves that a fair comparison has equal.
 _SETTINGS = ("epochs", "batch_size", "training_batch_size", "latents")
@@ -221,7 +221,7 @@ def bd_rate(curve: Curve, baseline: Curve) -> float:
     .. math:: 100 \Bigl(10^{\overline{\log_{10} R_\mathrm{curve}(D) - \log_{10} R_\mathrm{baseline}(D)}} - 1\Bigr)
 
     The mean is over the distortions that both curves reach; log rate is interpolated in distortion by PCHIP. Points
-    that are dominated (another has less rate and no more distortion) or whose rate has collapsed below 0.001 nats are
+    that are dominated (another has less rate and no more distortion) or whose rate has collapsed below 0.01 nats are
     left out.
 
     Args:

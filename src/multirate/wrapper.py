@@ -21,7 +21,8 @@ from multirate.saving import save
 class ActiveGates(threading.local):
     """The gates of the call in progress, one set a thread; empty between calls."""
 
-    gates: tuple[Gate, ...] | None = None
+    def __init__(self) -> None:  # run once in each thread
+        self.gates: tuple[Gate, ...] | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return ActiveGates, ()

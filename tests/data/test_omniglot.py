@@ -13,7 +13,9 @@ from multirate.errors import DataError
 
 STEM = "images_background"
 DRAWINGS = np.random.default_rng(0).random((4, 105, 105)) < 0.2
-PATHS = [f"{STEM}/{a}/character{c:02}/0001_0{d}.png" for a, c, d in (("A", 1, 1), ("A", 1, 2), ("A", 2, 1), ("B", 1, 1))]
+PATHS = [
+    f"{STEM}/{a}/character{c:02}/0001_0{d}.png" for a, c, d in (("A", 1, 1), ("A", 1, 2), ("A", 2, 1), ("B", 1, 1))
+]
 BITS = {
     "train": (17_280, "03d7598896a5b6967c8421afcc6d6c1c8aef2f2db1b1532f1097590e5911d27d"),
     "validation": (2_000, "6677f5fefd3544c51605712f8241999b2cc0cbfedc3ef8d2f15f4563a893a7c0"),

@@ -38,10 +38,7 @@ def run(options: Options) -> None:
         raise UsageError("say what to choose for: one of --rate X, --distortion X, --elbo")
     screen = Screen(options.shared)
     curve = read_curve(options.run)
-    if options.elbo:
-        beta = curve.best("elbo")
-    else:
-        beta = curve.beta_for(rate=options.rate, distortion=options.distortion)
+    beta = curve.best("elbo") if options.elbo else curve.beta_for(rate=options.rate, distortion=options.distortion)
     expected = {key: value for key, value in curve.at(beta).items() if key != "beta"}
     screen.say(f"beta {beta:.6g}")
     numbers = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in expected.items())

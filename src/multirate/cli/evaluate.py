@@ -27,6 +27,8 @@ class Options:
     """Fixes the noise, the same at every beta."""
     label: str | None = None
     """Name of the curve in figures and tables."""
+    data: str | None = None
+    """Data set by name or path, in place of the run's."""
     data_dir: str | None = None
     """Folder of the original data files, in place of the run's."""
     figures: bool = True
@@ -40,7 +42,7 @@ def run(options: Options) -> None:
     from multirate.experiments.run import evaluate_run, open_run
 
     screen = Screen(options.shared)
-    done = open_run(options.run)
+    done = open_run(options.run, data=options.data)
     curve = evaluate_run(
         done,
         parse_grid(options.betas),

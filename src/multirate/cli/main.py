@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -81,14 +82,15 @@ def run(command: str, words: Sequence[str]) -> int:
         module.run(options)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
-    except KeyboardInterrupt:
-        return _fail(f"interrupted; {getattr(module, 'RESUME', 'run the same command again')}", 130)
+    except KeyboardInterrupt as stop:
+        return _fail(f"interrupted; {str(stop) or getattr(module, 'RESUME', 'run the same command again')}", 130)
     except MultirateError as error:
         return _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
-        if error.errno != errno.ENOSPC or debug:
-            raise
-        return _fail(f"the disk is full: {error.filename or 'a file'} is not written; free some space and run again", 1)
+        return _fail(_explain(error), 1, debug)
     return 0
 
 
@@ -112,6 +114,13 @@ def parse(module: Any, command: str, words: Sequence[str]) -> Any:
         args=expand(words),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
+
+
+def _explain(error: OSError) -> str:
+    where = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {where} could not be written; free some space and run the same command again"
+    return f"{where}: {error.strerror or error}"
 
 
 def _fail(message: str, code: int, debug: bool = False) -> int:

@@ -38,7 +38,7 @@ class Options:
     out: RunPath
     """Folder of the run, made here: config.yaml, metrics.jsonl, checkpoints/ and model/."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE.yaml")] = None
-    """YAML file with any of these options by name, or the config.yaml of a run to repeat; options on the command line win."""
+    """YAML file with any of these options by name, or a run's config.yaml to repeat it; the command line wins."""
     resume: bool = False
     """Go on where the run in this folder stopped."""
     spec: Annotated[RunSpec, tyro.conf.arg(name="")] = field(default_factory=RunSpec)

@@ -160,6 +160,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("torch's format before version 1.6 is a bare pickle")
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     return _numeric(loaded if isinstance(loaded, dict) else {"x": loaded}, path)
 

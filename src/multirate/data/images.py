@@ -97,7 +97,7 @@ def _is_gray(path: Path) -> bool:
 
 
 def _pixels(path: Path, size: int | None, grayscale: bool, digest: "hashlib._Hash") -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with _opened(path) as opened:
         if opened.mode not in _EIGHT_BIT_MODES:
@@ -109,7 +109,10 @@ def _pixels(path: Path, size: int | None, grayscale: bool, digest: "hashlib._Has
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{path} is truncated or corrupt ({error}); remove it or save it again") from error
     if size is not None:
-        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        # Cropped first: a resize with a box would let pixels from outside of it in.
+        image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
     pixels: NDArray[np.uint8] = np.asarray(image)
     digest.update(pixels.tobytes())
     return pixels[:, :, None] if grayscale else pixels

@@ -72,8 +72,8 @@ class Source(ABC):
 class TensorSource(Source):
     """Examples in memory, in one tensor, batched by one indexing operation.
 
-    Bytes and booleans become float32 a batch at a time. Binary data is kept as booleans: all 0 or 1, or bytes that are all
-    0 or ``scale``. Everything else is kept as float32; a float32 tensor is not copied. Nothing is lost by it.
+    Bytes and booleans become float32 a batch at a time. Binary data is kept as booleans: all 0 or 1, or bytes that are
+    all 0 or ``scale``. Everything else is kept as float32; a float32 tensor is not copied. Nothing is lost by it.
 
     Args:
         values: ``[N, ...]``, boolean, integer or floating; finite.

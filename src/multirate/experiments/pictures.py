@@ -63,6 +63,8 @@ def draw_curves(folder: Path, baselines: Sequence[Curve] | None = None) -> list[
         drawn["gaps" if index == 0 else f"gaps_{index + 1}"] = gaps(comparison)
     if files.history:
         drawn["training"] = training(files.history)
+    for old in (folder / "figures").glob("gaps*.png"):
+        old.unlink()
     return [save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()]
 
 

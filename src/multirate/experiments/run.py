@@ -132,15 +132,35 @@ def train(spec: RunSpec, config: TrainConfig, folder: Path, *, resume: bool = Fa
     model = build_model(spec, source.shape, source.likelihood, config.seed)
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
-    record = {"run": dataclasses.asdict(spec)}
+    record = {"run": dataclasses.asdict(spec), "command": command(spec, config, folder)}
     return fit(model, source, config=config, out=folder, resume=resume, progress=progress, record=record)
 
 
-def open_run(folder: str | Path) -> FinishedRun:
+def command(spec: RunSpec, config: TrainConfig, folder: Path) -> list[str]:
+    """Return the words of the `multirate train` command that makes a run: every option that is not the default.
+
+    Args:
+        spec: model and data.
+        config: how to train.
+        folder: of the run.
+    """
+    words = ["multirate", "train"]
+    for options, defaults in ((spec, RunSpec()), (config, TrainConfig())):
+        for entry in dataclasses.fields(options):
+            value = getattr(options, entry.name)
+            if value == getattr(defaults, entry.name) or (entry.name == "beta" and options is config):
+                continue
+            words.append(f"--{entry.name.replace('_', '-')}")
+            words += [] if value is True else [str(v) for v in (value if isinstance(value, tuple) else (value,))]
+    return [*words, "--out", str(folder)]
+
+
+def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
     """Read a finished run.
 
     Args:
         folder: of the run.
+        data: name or path of a data set in place of the run's.
 
     Returns:
         Its specification and its model.
@@ -154,7 +174,7 @@ def open_run(folder: str | Path) -> FinishedRun:
         training = document["training"]
         about = document.get("run") or _foreign_spec(document)
         options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
-        spec = RunSpec(**options)
+        spec = RunSpec(**options | ({} if data is None else {"data": data, "data_options": ()}))
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} holds no run (no config.yaml); make one with `multirate train --out {folder}`"

@@ -24,6 +24,7 @@ def sweep(
     samples: int = 1,
     seed: int = 0,
     label: str | None = None,
+    progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Curve:
     """Train, evaluate and merge one plain beta-VAE a beta, each in a run's folder of its own.
@@ -41,6 +42,7 @@ def sweep(
         samples: posterior samples an example, in the evaluation.
         seed: of the evaluation's noise.
         label: of the curve.
+        progress: show a bar for each run; never where ``jobs`` is above 1.
         say: called with a line when a beta is done.
 
     Returns:
@@ -58,7 +60,7 @@ def sweep(
     measured = {"split": split, "samples": samples, "seed": seed, "label": label}
     work = [(dataclasses.replace(spec, beta=beta), config, out / f"beta-{beta:g}", measured) for beta in betas]
     curves = []
-    for curve in (one(*item) for item in work) if jobs == 1 else _in_processes(work, jobs):
+    for curve in (one(*item, progress=progress) for item in work) if jobs == 1 else _in_processes(work, jobs):
         point = curve.points[0]
         say(f"beta {point['beta']:g}: rate {point['rate']:.2f}, distortion {point['distortion']:.2f}")
         curves.append(curve)

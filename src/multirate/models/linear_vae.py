@@ -22,8 +22,10 @@ class LinearEncoder(nn.Module):
 
     def __init__(self, size: int, latents: int) -> None:
         super().__init__()
-        self.mean = nn.Sequential(nn.Linear(size, latents), nn.Linear(latents, latents))
+        square = nn.Linear(latents, latents)
+        self.mean = nn.Sequential(nn.Linear(size, latents), square)
         self.log_variance = nn.Linear(1, latents, bias=False)
+        nn.init.orthogonal_(square.weight)
         nn.init.constant_(self.log_variance.weight, -1.0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,11 +47,13 @@ class LinearVAE(GaussianVAE):
     def __init__(self, shape: Sequence[int], latents: int, likelihood: str) -> None:
         check_options(shape, latents, likelihood)
         size = math.prod(shape)
+        square = nn.Linear(latents, latents)
+        nn.init.orthogonal_(square.weight)
         super().__init__(
             encoder=LinearEncoder(size, latents),
             mean=None,
             log_variance=None,
-            decoder=nn.Sequential(nn.Linear(latents, latents), nn.Linear(latents, size)),
+            decoder=nn.Sequential(square, nn.Linear(latents, size)),
             output=None,
             shape=shape,
             latents=latents,
@@ -84,8 +88,9 @@ class LinearVAE(GaussianVAE):
 def linear(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: str = "gaussian") -> LinearVAE:
     """Build the two-layer linear VAE, with unit-variance Gaussian likelihood unless asked otherwise.
 
-    Initialisation is PyTorch's own, and -1 for the posterior log-variance: call ``torch.manual_seed`` before for a
-    reproducible one.
+    Initialisation is PyTorch's own, but -1 for the posterior log-variance and orthogonal for the two square layers,
+    whose products with the others would otherwise start nearly singular, next to a saddle where a latent is unused.
+    Call ``torch.manual_seed`` before for a reproducible one.
 
     Args:
         shape: of one example, any.

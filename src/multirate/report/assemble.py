@@ -33,14 +33,14 @@ _CAPTIONS = {
     "prior_samples": "Samples from the prior: a row a β, and in each column the same latent vector at every β.",
 }
 _HOW_TO_READ = (
-    "Rate is KL(q(z|x) || p(z)): how many nats the latents carry about an example. Distortion is the mean of -log p(x|z): "
-    "how many nats the decoder still lacks. Constants are kept.",
-    "Each point of the curve is the same network at another β. A small β buys a low distortion with a high rate (to the "
-    "right), a large one the reverse (to the left). A curve that lies further down and to the left is better.",
-    "The ELBO is -(D + R) and the objective is D + βR. A dedicated β-VAE minimises the objective at its own β, so the gap "
-    "in it measures what it costs to have one network for all β: above 0 the multi-rate model is worse, below 0 better.",
+    "Rate is KL(q(z|x) || p(z)): how many nats the latents carry about an example. Distortion is the mean of "
+    "-log p(x|z): how many nats the decoder still lacks. Constants are kept.",
+    "Each point of the curve is the same network at another β. A small β buys a low distortion with a high rate "
+    "(to the right), a large one the reverse. A curve that lies further down and to the left is better.",
+    "The ELBO is -(D + R) and the objective is D + βR. A dedicated β-VAE minimises the objective at its own β, so the "
+    "gap in it is the price of one network for all β: above 0 the multi-rate model is worse, below 0 better.",
     "BD-rate is the mean percentage of rate that the multi-rate model needs beyond the baselines for equal distortion; "
-    "BD-distortion is the nats of distortion beyond them at equal rate. Both cover only what the two curves share.",
+    "BD-distortion is the nats of distortion beyond them at equal rate. Both cover what the two curves share.",
     "Every β was measured on the same examples with the same noise. Differences of a few hundredths of a nat between "
     "models may still be noise; more samples per example make it smaller.",
 )
@@ -98,25 +98,27 @@ def _lead(run: RunFiles) -> str:
     if len(curve) == 1:
         known = curve.points[0]
         return (
-            f"One model for β = {known['beta']:.3g}: rate {known['rate']:.2f}, distortion {known['distortion']:.2f} "
+            f"One model, for {_beta(known['beta'])}: rate {known['rate']:.2f}, distortion {known['distortion']:.2f} "
             f"and ELBO {_number(known['elbo'])} nats per example."
         )
     first, last, best = curve.points[0], curve.points[-1], curve.at(curve.best())
+    rates, distortions = (f"{{:{_form(values.tolist())}}}".format for values in (curve.rates, curve.distortions))
+    one = "One model serves every β" if "beta_range" in curve.details else "There is a point for each of several β"
     text = (
-        f"One model serves every β from {first['beta']:.3g} to {last['beta']:.3g}: its rate goes from "
-        f"{first['rate']:.1f} down to {last['rate']:.1f} nats per example, its distortion from "
-        f"{first['distortion']:.1f} up to {last['distortion']:.1f}. Its best ELBO is {_number(best['elbo'])}, at β = {best['beta']:.3g}."
+        f"{one} from {first['beta']:.3g} to {last['beta']:.3g}: the rate goes from {rates(first['rate'])} down to "
+        f"{rates(last['rate'])} nats per example, the distortion from {distortions(first['distortion'])} up to "
+        f"{distortions(last['distortion'])}. The best ELBO is {_number(best['elbo'])}, at {_beta(best['beta'])}."
     )
     return " ".join([text, *(_verdict(comparison) for comparison in run.comparisons)])
 
 
 def _verdict(comparison: Comparison) -> str:
     worst, mean = comparison.worst, comparison.mean_gap
-    betas = f"{len(comparison.gaps)} betas" if len(comparison.gaps) > 1 else f"β = {worst.beta:.3g}"
+    betas = f"{len(comparison.gaps)} betas" if len(comparison.gaps) > 1 else _beta(worst.beta)
     if worst.gap > 0:
         return (
             f"Against {comparison.baseline}, its gap in D + βR is at most {worst.gap:.2f} nats "
-            f"(at β = {worst.beta:.3g}) and {signed(mean)} on average over {betas}."
+            f"(at {_beta(worst.beta)}) and {signed(mean)} on average over {betas}."
         )
     return f"In D + βR it is at least as good as {comparison.baseline} at {betas}, by {abs(mean):.2f} nats on average."
 
@@ -126,10 +128,16 @@ def _cards(run: RunFiles) -> list[tuple[str, str, str]]:
     curve, config = run.curve, run.config
     details = {} if curve is None else curve.details
     if curve is not None:
-        best, span = curve.at(curve.best()), f"nats per example, β {_span(curve.betas.tolist(), '.3g')}"
-        cards.append(("Best ELBO", _number(best["elbo"]), f"nats per example, at β = {best['beta']:.3g}"))
-        cards.append(("Rate", _span(curve.rates.tolist(), ".1f"), span))
-        cards.append(("Distortion", _span(curve.distortions.tolist(), ".1f"), span))
+        best, span = curve.at(curve.best()), f"nats per example, over β from {_span(curve.betas.tolist(), '.3g')}"
+        cards.append(
+            (
+                "Best ELBO" if len(curve) > 1 else "ELBO",
+                _number(best["elbo"]),
+                f"nats per example, at {_beta(best['beta'])}",
+            )
+        )
+        cards.append(("Rate", _span(curve.rates.tolist()), span))
+        cards.append(("Distortion", _span(curve.distortions.tolist()), span))
     for comparison in run.comparisons[:1]:
         delta = "" if comparison.bd_rate is None else f"; BD-rate {signed(comparison.bd_rate)}%"
         cards.append(
@@ -207,7 +215,7 @@ def _comparison_section(run: RunFiles) -> Section | None:
     for index, comparison in enumerate(run.comparisons):
         blocks.append(
             Picture(
-                caption="Gap in the objective at each baseline's β: right of 0 the multi-rate model is worse.",
+                caption="Each gap is the difference of the objectives at the β that the baseline was trained for.",
                 alt="Gaps: " + "; ".join(f"β {gap.beta:.3g}: {signed(gap.gap)} nats" for gap in comparison.gaps) + ".",
                 svg=to_svg(figures.gaps(comparison), f"gaps{index}"),
             )
@@ -223,14 +231,10 @@ def _cost(curve: Curve, baselines: Sequence[Curve]) -> list[tuple[str, str]]:
     ours = curve.details.get("seconds")
     for baseline in baselines:
         theirs = baseline.details.get("seconds")
-        if (
-            isinstance(ours, int | float)
-            and isinstance(theirs, list)
-            and all(isinstance(s, int | float) for s in theirs)
-        ):
-            return [
-                ("training time", f"{_duration(ours)} for one model, {_duration(math.fsum(theirs))} for {len(theirs)}")
-            ]
+        numbers: list[Any] = [ours, *theirs] if isinstance(theirs, list) else [None]
+        if all(isinstance(seconds, int | float) for seconds in numbers):
+            total = _duration(math.fsum(numbers[1:]))
+            return [("training time", f"{_duration(ours)} for one model, {total} for {len(numbers) - 1} baselines")]
     return []
 
 
@@ -257,7 +261,8 @@ def _table_section(run: RunFiles) -> Section | None:
     caption = f"{_measurement(curve)}; {curve.units}" + (
         "; the row of the best ELBO stands out" if marked is not None else ""
     )
-    table = Table([[name.replace("_", " ") for name in header], *rows], caption, marked)
+    signed_rows = [[cell.replace("-", "\N{MINUS SIGN}") for cell in row] for row in rows]
+    table = Table([[name.replace("_", " ") for name in header], *signed_rows], caption, marked)
     use = (
         Text("To take the model at one of these, or the β that reaches a wanted rate:"),
         Code(f"multirate choose {_quoted(run)} --rate {float(curve.rates[len(curve) // 2]):.3g}"),
@@ -320,12 +325,22 @@ def _quoted(run: RunFiles) -> str:
     return shlex.quote(str(run.folder))
 
 
+def _beta(beta: float) -> str:
+    """Write ``β = 0.1`` so that no line breaks in it."""
+    return f"β = {beta:.3g}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def _number(value: float) -> str:
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _span(values: Sequence[float], form: str) -> str:
-    low, high = format(min(values), form), format(max(values), form)
+def _form(values: Sequence[float]) -> str:
+    """Return how to write nats of this size: one decimal, or two where all are below 10."""
+    return ".1f" if max(map(abs, values)) >= 10 else ".2f"
+
+
+def _span(values: Sequence[float], form: str | None = None) -> str:
+    low, high = (format(value, form or _form(values)) for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -318,7 +318,7 @@ def _label_betas(axes: "Axes", curve: Curve, line: Curve) -> None:
             fontsize=8.5,
             color=MUTED,
             path_effects=[withStroke(linewidth=3, foreground="white")],
-            zorder=5,
+            zorder=3,
         )
 
 

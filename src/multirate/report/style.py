@@ -82,12 +82,12 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def log_beta_axis(axes: "Axes") -> None:
     """Make x a logarithmic axis of beta with plain labels: 0.01, 0.1, 1, 10."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(10))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("β")
 
 

@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from cases import FEED_FORWARD, RECURRENT
+from test_convert import RANGE, randomized
+
+from multirate import models
+from multirate.convert import MultiRate, convert
+from multirate.errors import ConversionError, DataError
+from multirate.fold import fold
+from multirate.loading import load
+from multirate.saving import save
+from multirate.seeding import seeded
+
+SHAPE = (1, 28, 28)
+BUILDERS = [models.linear, models.mlp, models.convnet, models.resnet]
+
+
+def built_in(builder=models.mlp, response="paper") -> MultiRate:
+    with seeded(0):
+        model = convert(builder(shape=SHAPE, latents=4), RANGE, response=response).eval()
+        torch.nn.init.normal_(model.response.weight, std=0.2)
+    return model
+
+
+@pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
+@pytest.mark.parametrize("response", ["paper", "film", "water-filling"])
+def test_built_in_model_comes_back_bit_for_bit_with_all_it_was(builder, response, tmp_path):
+    model = built_in(builder, response)
+    twin = load(model.save(tmp_path))
+    x = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(twin(x, beta=0.3), model(x, beta=0.3))
+    assert (twin.beta_range, twin.plan.gated) == (model.beta_range, model.plan.gated)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_folded_model_comes_back_as_a_plain_one(tmp_path):
+    plain = fold(built_in(), 0.3)
+    twin = load(save(plain, tmp_path, {"beta": 0.3}))
+    x = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    assert type(twin) is type(plain)
+    assert torch.equal(twin(x), plain(x))
+    assert json.loads((tmp_path / "model.json").read_text())["extra"] == {"beta": 0.3}
+
+
+@pytest.mark.parametrize("case", [FEED_FORWARD[12], RECURRENT[0]], ids=lambda case: case.name)
+def test_own_model_is_loaded_into_an_instance_of_its_class(case, tmp_path):
+    model, x = randomized(case), case.batch()
+    model.save(tmp_path)
+    base = case.build()
+    twin = load(tmp_path, base=base)
+    assert torch.equal(twin(x, beta=0.3), model(x, beta=0.3))
+    assert not any(module._forward_hooks for module in base.modules())
+    with pytest.raises(DataError, match=r"holds a cases.Pair, which is not built in; pass an instance as base="):
+        load(tmp_path)
+
+
+def test_shared_parameters_can_be_saved(tmp_path):
+    case = FEED_FORWARD[0]
+    base = case.build()
+    base.encoder[0].weight = torch.nn.Parameter(torch.randn(4, 5, dtype=torch.float64))
+    base.twin = base.encoder[0]
+    model = convert(base, RANGE)
+    other = case.build()
+    other.twin = other.encoder[0]
+    twin = load(model.save(tmp_path), base=other)
+    assert torch.equal(twin(case.batch(), beta=1.0), model.eval()(case.batch(), beta=1.0))
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        path.write_bytes(b"no such format")
+
+
+SPOILED = [
+    ("model.safetensors", "missing", "save the model again"),
+    ("model.safetensors", "truncated", "the file is damaged"),
+    ("model.safetensors", "garbage", "the file is damaged"),
+    ("model.json", "missing", "no file"),
+    ("model.json", "garbage", "as JSON"),
+]
+
+
+@pytest.mark.parametrize(("name", "how", "message"), SPOILED)
+def test_a_spoiled_file_gives_one_clear_line(name, how, message, tmp_path):
+    built_in().save(tmp_path)
+    spoil(tmp_path / name, how)
+    with pytest.raises(DataError, match=message) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_schema_is_refused(tmp_path):
+    built_in().save(tmp_path)
+    (tmp_path / "model.json").write_text('{"schema": "other/1"}')
+    with pytest.raises(DataError, match="has schema 'other/1'"):
+        load(tmp_path)
+
+
+def test_a_base_of_another_shape_is_refused(tmp_path):
+    built_in().save(tmp_path)
+    with pytest.raises(ConversionError, match="the plan"):
+        load(tmp_path, base=FEED_FORWARD[0].build())
+    with pytest.raises(DataError, match="do not fit"):
+        load(tmp_path, base=models.mlp(shape=SHAPE, latents=5))
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"):
+        built_in().save(tmp_path / "file" / "model")
