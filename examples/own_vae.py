@@ -5,7 +5,7 @@ Run it: python examples/own_vae.py (about ten seconds on a laptop's CPU, nothing
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent
+from torch.distributions import Distribution
 
 import multirate as mr
 from multirate.terms import bernoulli, diagonal_gaussian, distortion, gaussian_kl
@@ -23,12 +23,12 @@ class DigitVAE(nn.Module):
         self.decoder = nn.Sequential(nn.Linear(latents, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.pixels = nn.Linear(width, pixels)
 
-    def encode(self, x: Tensor) -> Independent:
+    def encode(self, x: Tensor) -> Distribution:
         """Return the posterior q(z|x) of a batch ``[B, 1, 8, 8]``."""
         mean, log_variance = self.heads(self.encoder(x)).chunk(2, dim=1)
         return diagonal_gaussian(mean, log_variance)
 
-    def decode(self, z: Tensor) -> Independent:
+    def decode(self, z: Tensor) -> Distribution:
         """Return the likelihood p(x|z) of latents ``[B, Z]``."""
         return bernoulli(self.pixels(self.decoder(z)).unflatten(1, (1, 8, 8)))
 

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from multirate.beta import BetaRange
+from multirate.convert import MultiRate, convert
+
+RANGE = BetaRange(0.01, 10.0)
+
 
 class Pair(nn.Module):
     """An encoder and a decoder in a row; the decoder is one gated Linear."""
@@ -92,3 +97,12 @@ RECURRENT = [
 ]
 
 ALL = FEED_FORWARD + RECURRENT
+
+
+def randomized(case: Case, response: str = "film", dtype: torch.dtype = torch.float64) -> MultiRate:
+    """Convert a case and move its gates away from where they start."""
+    model = convert(case.build(dtype), RANGE, response=response).eval()
+    with torch.no_grad():
+        for parameter in model.response.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, dtype=dtype, generator=torch.Generator().manual_seed(2)))
+    return model

@@ -7,22 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from cases import ALL, FEED_FORWARD, RECURRENT, Case
-from multirate.beta import BetaRange
-from multirate.convert import MultiRate, convert
+from cases import ALL, FEED_FORWARD, RANGE, RECURRENT, randomized
+from multirate import models
+from multirate.convert import convert
 from multirate.errors import BetaError, ConversionError
 
-RANGE = BetaRange(0.01, 10.0)
 BETAS = torch.tensor([0.01, 0.05, 0.3, 1.0, 4.0, 10.0], dtype=torch.float64)
 NAMED = ["paper", "film"]
-
-
-def randomized(case: Case, response: str = "film", dtype: torch.dtype = torch.float64) -> MultiRate:
-    model = convert(case.build(dtype), RANGE, response=response).eval()
-    with torch.no_grad():
-        for parameter in model.response.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, dtype=dtype, generator=torch.Generator().manual_seed(2)))
-    return model
 
 
 @pytest.mark.parametrize("response", NAMED)
@@ -297,3 +288,12 @@ def test_terms_are_asked_of_the_base():
     model = convert(FEED_FORWARD[0].build(), RANGE)
     with pytest.raises(ConversionError, match=r"Pair has no method terms\(x\)"):
         model.terms(FEED_FORWARD[0].batch(), beta=0.3)
+
+
+def test_resnet_has_the_papers_parameter_counts():
+    base = models.resnet(shape=(1, 28, 28), latents=32)
+    model = convert(base, RANGE, response="paper")
+    assert sum(p.numel() for p in base.parameters()) == 1_881_217
+    assert sum(p.numel() for p in model.response.parameters()) == 3_072
+    assert len(model.plan.gated) == 13
+    assert {layer.name for layer in model.plan.skipped} == {"mean", "log_variance", "stem", "output"}

@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from cases import ALL, FEED_FORWARD
+from cases import ALL, FEED_FORWARD, RANGE, randomized
 from multirate.convert import convert
 from multirate.errors import BetaError, ConversionError
 from multirate.fold import fold
-from test_convert import RANGE, randomized
 
 
 @pytest.mark.parametrize("response", ["paper", "film"])

@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import FEED_FORWARD, RECURRENT
-from test_convert import RANGE, randomized
 
+from cases import FEED_FORWARD, RANGE, RECURRENT, randomized
 from multirate import models
 from multirate.convert import MultiRate, convert
 from multirate.errors import ConversionError, DataError

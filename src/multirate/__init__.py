@@ -87,9 +87,10 @@ def __getattr__(name: str) -> Any:
     from importlib import metadata
 
     try:
-        return metadata.version("multirate")
+        version = metadata.version("multirate")
     except metadata.PackageNotFoundError:
-        return "unknown"
+        version = "unknown"
+    return globals().setdefault(name, version)
 
 
 class _Package(ModuleType):

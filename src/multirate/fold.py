@@ -15,9 +15,9 @@ from multirate.wrapper import GateHook, MultiRate, RecurrentHook
 def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
     r"""Return a plain copy of the base whose weights hold the gates at ``beta``.
 
-    :math:`W(\beta) = s(\beta) \odot W`, :math:`b(\beta) = s(\beta) \odot b` (Bae et al. 2023, Eq. 8-9), for a layer
-    that a normalization follows in that normalization's affine map. It computes what the model computes at that beta, to
-    rounding; nothing is divided. Parameters that layers of the base share become one for each gated layer.
+    :math:`W(\beta) = s(\beta) \odot W`, :math:`b(\beta) = s(\beta) \odot b` (Bae et al. 2023, Eq. 8-9); where a
+    normalization follows a layer, its affine map takes the gate instead. The copy computes what the model computes at
+    that beta, to rounding; nothing is divided. A parameter that gated layers share becomes one for each of them.
 
     Args:
         model: the multi-rate model; not changed.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -36,7 +36,7 @@ class Options:
     """Betas, separated by commas."""
     jobs: int = 1
     """Processes at a time."""
-    split: str = "test"
+    split: Literal["train", "validation", "test"] = "test"
     """Part of the data to measure on."""
     samples: int = 1
     """Posterior samples an example, in the evaluation."""

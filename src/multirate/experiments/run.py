@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,8 +137,8 @@ def train(spec: RunSpec, config: TrainConfig, folder: Path, *, resume: bool = Fa
     return fit(model, source, config=config, out=folder, resume=resume, progress=progress, record=record)
 
 
-def command(spec: RunSpec, config: TrainConfig, folder: Path) -> list[str]:
-    """Return the words of the `multirate train` command that makes a run: every option that is not the default.
+def command(spec: RunSpec, config: TrainConfig, folder: Path) -> str:
+    """Return the `multirate train` command that makes a run, with every option that is not the default.
 
     Args:
         spec: model and data.
@@ -152,7 +153,7 @@ def command(spec: RunSpec, config: TrainConfig, folder: Path) -> list[str]:
                 continue
             words.append(f"--{entry.name.replace('_', '-')}")
             words += [] if value is True else [str(v) for v in (value if isinstance(value, tuple) else (value,))]
-    return [*words, "--out", str(folder)]
+    return shlex.join([*words, "--out", str(folder)])
 
 
 def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:

@@ -29,7 +29,8 @@ class RunSpec:
     hidden: tuple[int, ...] = ()
     """Widths of the hidden layers, for mlp only; by default 512 256."""
     likelihood: Literal["bernoulli", "gaussian"] | None = None
-    """By default what suits the data: bernoulli if every value is 0 or 1, else gaussian of unit variance."""
+    """By default gaussian of unit variance for model linear, and for others what suits the data: bernoulli if every
+    value is 0 or 1, else gaussian."""
     beta: float | None = None
     """Train a plain beta-VAE at this beta, in place of a multi-rate one."""
     beta_low: float = 0.01
@@ -37,7 +38,8 @@ class RunSpec:
     beta_high: float = 10.0
     """Largest beta that the multi-rate model serves."""
     response: str = "default"
-    """How gates respond to beta: default, paper, sigmoid or film. For a multi-rate model only."""
+    """How gates respond to beta: default, paper, sigmoid, film, or water-filling, which is exact for model linear.
+    For a multi-rate model only."""
 
     def __post_init__(self) -> None:
         if self.beta is not None and self.beta <= 0:
@@ -55,7 +57,8 @@ class RunSpec:
             shape: of one example.
             likelihood: what the data suggest; an explicit choice of the specification comes first.
         """
-        options = {"shape": shape, "latents": self.latents, "likelihood": self.likelihood or likelihood}
+        suggested = "gaussian" if self.model == "linear" else likelihood
+        options = {"shape": shape, "latents": self.latents, "likelihood": self.likelihood or suggested}
         return options | ({"hidden": self.hidden} if self.hidden else {})
 
     def loader_options(self) -> dict[str, Any]:

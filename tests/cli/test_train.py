@@ -1,0 +1,133 @@
+"""``multirate train``: options, YAML, what it leaves in the folder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tests.cli.conftest import SMALL
+
+import multirate as mr
+from multirate.cli.main import main
+from multirate.cli.train import Options, expand
+
+BAD_YAML = [
+    ("epoch: 3", "unknown option 'epoch'"),
+    ("- 3", "name: value"),
+    ("epochs: {a: 1}", "not a mapping"),
+    ("epochs: [", "cannot read"),
+    (None, "cannot read"),
+]
+
+
+def config_of(folder: Path) -> dict[str, object]:
+    loaded = yaml.safe_load((folder / "config.yaml").read_text())
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_the_folder_holds_what_the_design_says(trained: Path) -> None:
+    assert {"config.yaml", "metrics.jsonl", "checkpoints", "model"} <= {path.name for path in trained.iterdir()}
+    assert isinstance(mr.load(trained / "model"), mr.MultiRate)
+
+
+def test_yaml_gives_options_and_flags_override_them(tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("model: mlp\nhidden: [24, 12]\nlatents: 3\nepochs: 9\nlearning-rate: 2e-3\nclip_norm: null\n")
+    out = tmp_path / "run"
+    assert main(["train", "--config", str(file), "--epochs", "1", "--out", str(out)]) == 0
+    config = config_of(out)
+    assert config["training"] | {"epochs": 1, "learning_rate": 2e-3, "clip_norm": None} == config["training"]
+    assert config["run"] | {"hidden": [24, 12], "latents": 3} == config["run"]
+
+
+def test_the_record_of_a_run_repeats_it(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["train", *SMALL, "--epochs", "1", "--beta", "0.5", "--seed", "3", "--out", str(first)]) == 0
+    assert main(["train", "--config", str(first / "config.yaml"), "--out", str(second)]) == 0
+    one, other = mr.load(first / "model").state_dict(), mr.load(second / "model").state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    command = str(config_of(first)["command"])
+    assert command == (
+        "multirate train --latents 4 --hidden 32 --beta 0.5 --epochs 1 --batch-size 64 --seed 3 --out " + str(first)
+    )
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_YAML)
+def test_a_bad_yaml_file_is_refused(
+    text: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "options.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert main(["train", "--config", str(file), "--out", str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_yaml_switches_are_written_as_flags(tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("resume: true\njson: false\nbeta: 2\n")
+    assert expand(["--config", str(file)]) == ["--resume", "--beta", "2", "--config", str(file)]
+
+
+def test_a_baseline_and_a_multi_rate_model_start_from_the_same_weights() -> None:
+    from multirate.experiments.run import build_model
+    from multirate.experiments.spec import RunSpec
+
+    plain = build_model(RunSpec(beta=1.0), (1, 8, 8), "bernoulli", seed=4)
+    gated = build_model(RunSpec(), (1, 8, 8), "bernoulli", seed=4)
+    assert isinstance(gated, mr.MultiRate)
+    start = gated.base.state_dict()
+    assert start.keys() == plain.state_dict().keys()
+    assert all(torch.equal(start[name], value) for name, value in plain.state_dict().items())
+
+
+def test_examples_limits_the_training_data(tmp_path: Path) -> None:
+    assert main(["train", *SMALL, "--epochs", "1", "--examples", "70", "--out", str(tmp_path / "run")]) == 0
+    data = config_of(tmp_path / "run")["data"]
+    assert isinstance(data, dict)
+    assert data["examples"] == 70
+
+
+def test_a_run_is_not_overwritten_and_resume_keeps_it(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (trained / "model" / "model.safetensors").read_bytes()
+    assert main(["train", *SMALL, "--out", str(trained)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", *SMALL, "--out", str(trained), "--resume"]) == 0
+    assert (trained / "model" / "model.safetensors").read_bytes() == before
+    assert main(["train", *SMALL, "--learning-rate", "0.1", "--out", str(trained), "--resume"]) == 1
+    assert "learning_rate" in capsys.readouterr().err
+
+
+def test_own_arrays_train_by_their_path(tmp_path: Path) -> None:
+    import numpy as np
+
+    file = tmp_path / "mine.npz"
+    np.savez(file, x=(np.arange(200 * 36).reshape(200, 1, 6, 6) % 7 == 0))
+    out = tmp_path / "run"
+    words = [
+        "train",
+        "--data",
+        str(file),
+        "--data-options",
+        "key=x",
+        "--hidden",
+        "8",
+        "--latents",
+        "2",
+        "--epochs",
+        "1",
+    ]
+    assert main([*words, "--out", str(out)]) == 0
+    assert main(["evaluate", str(out), "--betas", "3", "--no-figures"]) == 0
+    assert mr.Curve.load(out / "curve.json").betas.tolist() == pytest.approx([0.01, 0.1**0.5 * 1, 10.0], rel=1e-6)
+
+
+def test_every_option_of_training_is_an_option_of_the_command() -> None:
+    import dataclasses
+
+    from multirate.cli.train import TrainingOptions
+
+    assert [f.name for f in dataclasses.fields(TrainingOptions)] == [f.name for f in dataclasses.fields(mr.TrainConfig)]
+    assert {f.name for f in dataclasses.fields(Options)} >= {"out", "config", "resume", "spec", "training", "shared"}
