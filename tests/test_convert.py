@@ -159,7 +159,10 @@ BAD_BETAS = [
     (0.009, "beta 0.009 is outside the range"),
     (torch.ones(6, 1), r"got shape \[6, 1\]"),
     (torch.ones(0), r"got shape \[0\]"),
-    (torch.ones(4), "4 betas for layer 'encoder.0', which sees 6 examples"),
+    (torch.ones(4), r"4 betas for data of shape \[6, 5\]"),
+    (torch.ones(3), r"3 betas for data of shape \[6, 5\]"),
+    ("half", "must be a number"),
+    (True, "must be a real number"),
 ]
 
 
@@ -187,6 +190,57 @@ def test_no_beta_is_remembered_between_calls():
     for call in (model, model.base):
         with pytest.raises(BetaError):
             call(x)
+
+
+def test_inside_at_a_call_without_beta_takes_the_blocks_beta():
+    case = FEED_FORWARD[0]
+    model, x = randomized(case), case.batch()
+    with model.at(0.3):
+        assert torch.equal(model(x), model(x, beta=0.3))
+        assert not torch.allclose(model(x), model(x, beta=4.0))
+
+
+def test_a_beta_an_example_that_fits_no_layer_is_refused():
+    model = randomized(FEED_FORWARD[0])
+    with model.at(BETAS), pytest.raises(BetaError, match="6 betas for layer 'decoder', which sees 4 examples"):
+        model.base.decoder(torch.zeros(4, 4, dtype=torch.float64))
+
+
+def test_unbatched_image_with_instance_norm_is_gated_by_channel():
+    case = next(case for case in FEED_FORWARD if case.name == "conv_instancenorm")
+    model, x = randomized(case), case.batch(1)
+    with model.at(0.3):
+        torch.testing.assert_close(model.base.encoder(x[0]), model.base.encoder(x)[0])
+
+
+def test_batchnorm_that_was_frozen_stays_in_evaluation_mode():
+    base = FEED_FORWARD[12].build().train()
+    base.encoder[1].eval()
+    model = convert(base, RANGE)
+    assert model.training
+    assert [module.training for module in model.base.encoder] == [True, False, True]
+
+
+def test_gradient_checkpointing_works_inside_at():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = nn.Sequential(nn.Linear(5, 4), nn.Tanh()), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.decoder(torch.utils.checkpoint.checkpoint(self.encoder, x, use_reentrant=False))
+
+    torch.manual_seed(0)
+    model = convert(Checkpointed().double(), RANGE)
+    nn.init.normal_(model.response.weight)
+    x = torch.randn(6, 5, dtype=torch.float64)
+    gradients = []
+    for forward in (model, lambda x: model.base.decoder(model.base.encoder(x))):
+        model.zero_grad()
+        with model.at(0.3):
+            forward(x).sum().backward()
+        gradients.append(model.response.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
 
 
 def test_two_threads_each_have_their_own_beta():

@@ -88,7 +88,10 @@ def test_fold_refuses_what_it_cannot_fold():
     model = randomized(FEED_FORWARD[0])
     with pytest.raises(ConversionError, match="plain already"):
         fold(model.base, 0.3)
+    for betas in (torch.tensor([0.1, 0.2]), [0.1, 0.2]):
+        with pytest.raises(BetaError, match="one beta; got 2"):
+            fold(model, betas)
     with pytest.raises(BetaError, match="one beta; got 2"):
-        fold(model, torch.tensor([0.1, 0.2]))
+        convert(FEED_FORWARD[0].build(), RANGE, preserve_at=[0.1, 0.2])
     with pytest.raises(BetaError, match="outside the range"):
         fold(model, 100.0)

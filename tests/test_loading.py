@@ -68,6 +68,26 @@ def test_shared_parameters_can_be_saved(tmp_path):
     assert torch.equal(twin(case.batch(), beta=1.0), model.eval()(case.batch(), beta=1.0))
 
 
+def test_every_tensor_keeps_its_own_precision(tmp_path):
+    model = convert(FEED_FORWARD[0].build(torch.bfloat16), RANGE)
+    torch.nn.init.normal_(model.response.weight)
+    twin = load(model.save(tmp_path), base=FEED_FORWARD[0].build())
+    assert twin.response.weight.dtype == torch.float32
+    assert all(torch.equal(a, b) for a, b in zip(twin.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+class Shouting(models.GaussianVAE):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_subclass_of_a_built_in_network_is_not_mistaken_for_it(tmp_path):
+    plain = models.mlp(shape=(4,), latents=2)
+    plain.__class__ = Shouting
+    with pytest.raises(DataError, match="Shouting, which is not built in"):
+        load(save(plain, tmp_path))
+
+
 def spoil(path: Path, how: str) -> None:
     if how == "missing":
         path.unlink()

@@ -49,7 +49,7 @@ def test_example_shows_which_normalization_follows_which_layer():
     base = Vae(OutOfOrder())
     by_order = {g.name: g.at for g in plan(base).gated}
     traced = {g.name: g.at for g in plan(base, example=torch.zeros(2, 1, 8, 8)).gated}
-    assert by_order["encoder.conv2"] == "encoder.norm1"
+    assert all(name == at for name, at in by_order.items())
     assert traced == {"encoder.conv1": "encoder.norm1", "encoder.conv2": "encoder.norm2"}
 
 
@@ -57,6 +57,40 @@ def test_example_finds_layers_that_are_never_called():
     assert reasons(Vae(OutOfOrder()), example=torch.zeros(2, 1, 8, 8)) == {
         "encoder.unused": "not called on the example"
     }
+
+
+def test_normalization_is_found_by_number_where_the_parent_is_no_sequence():
+    transformer = plan(Vae(nn.TransformerEncoderLayer(8, 2, dim_feedforward=16)), decoder=())
+    assert {g.name: g.at for g in transformer.gated} == {
+        "encoder.linear1": "encoder.linear1",
+        "encoder.linear2": "encoder.linear2",
+    }
+    block = nn.ModuleDict({"conv1": nn.Conv2d(1, 4, 3), "bn1": nn.BatchNorm2d(4), "conv2": nn.Conv2d(4, 4, 3)})
+    assert {g.name: g.at for g in plan(Vae(block), decoder=()).gated} == {
+        "encoder.conv1": "encoder.bn1",
+        "encoder.conv2": "encoder.conv2",
+    }
+
+
+def test_a_normalization_after_an_in_place_nonlinearity_does_not_follow_the_layer():
+    base = Vae(nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.BatchNorm1d(4)))
+    assert [g.at for g in plan(base, decoder=(), example=torch.zeros(2, 4)).gated] == ["encoder.0"]
+
+
+def test_layers_registered_under_another_name_too_are_found():
+    base = Vae(nn.Identity(), nn.Linear(4, 4))
+    base.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    base.encoder = nn.Sequential(base.layers[0], nn.ReLU(), base.layers[1])
+    assert len(plan(base).gated) == 3
+    assert len(plan(base, encoder="layers.0").gated) == 2
+    base.decoder = base.encoder
+    with pytest.raises(ConversionError, match="lies in both encoder and decoder"):
+        plan(base)
+
+
+def test_a_nonlinearity_may_be_shared_by_encoder_and_decoder():
+    act = nn.ReLU()
+    assert len(plan(Vae(nn.Sequential(nn.Linear(4, 4), act), nn.Sequential(act, nn.Linear(4, 4)))).gated) == 2
 
 
 def test_planning_changes_nothing():

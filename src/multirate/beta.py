@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +51,9 @@ class BetaRange:
         return (math.log(self.high) - math.log(self.low)) / math.sqrt(12)
 
     def __contains__(self, beta: object) -> bool:
-        return isinstance(beta, int | float) and self.low * (1 - _EDGE) <= beta <= self.high * (1 + _EDGE)
+        return isinstance(beta, int | float | np.integer | np.floating) and self.low * (
+            1 - _EDGE
+        ) <= beta <= self.high * (1 + _EDGE)
 
     def __str__(self) -> str:
         return f"[{self.low:g}, {self.high:g}]"
@@ -120,7 +123,10 @@ class BetaRange:
             raise BetaError(
                 f"beta is missing: call model(x, beta=...) or use `with model.at(beta):`; the range is {self}"
             )
-        values = torch.as_tensor(beta)
+        try:
+            values = torch.as_tensor(beta)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BetaError(f"beta must be a number, or numbers; got {beta!r}") from error
         if values.is_complex() or values.dtype == torch.bool:
             raise BetaError(f"beta must be a real number; got {values.dtype}")
         if values.ndim > 1 or values.numel() == 0:

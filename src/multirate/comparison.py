@@ -345,10 +345,7 @@ def _front(curve: Curve) -> tuple[FloatArray, FloatArray]:
 def _overlap(ours: FloatArray, theirs: FloatArray, name: str) -> tuple[float, float]:
     low, high = float(max(ours.min(), theirs.min())), float(min(ours.max(), theirs.max()))
     if low >= high:
-        raise UsageError(
-            f"the curves have no {name} in common: {abs(ours).min():.4g} to {abs(ours).max():.4g} and "
-            f"{abs(theirs).min():.4g} to {abs(theirs).max():.4g}"
-        )
+        raise UsageError(f"the curves have no {name} in common")
     return low, high
 
 

@@ -1,6 +1,5 @@
 """Make a multi-rate model of any VAE."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +7,8 @@ import torch
 from torch import nn
 
 from multirate.beta import BetaRange
-from multirate.errors import ConversionError
-from multirate.layers import kind_of
+from multirate.errors import BetaError, ConversionError
+from multirate.layers import copied, kind_of
 from multirate.plan import Patterns, Plan, plan
 from multirate.response import Gate
 from multirate.wrapper import MultiRate
@@ -34,7 +33,8 @@ def convert(
 
     The gates start the same at every beta. With ``preserve_at`` the copy's weights are divided by those starting gates,
     so that the model computes at that beta (and, until it is trained, at every other) exactly what the base computes:
-    a trained VAE becomes multi-rate by fine-tuning.
+    a trained VAE becomes multi-rate by fine-tuning. (As with :func:`multirate.fold`, no gated layer's weight may be used
+    outside that layer's own call.)
 
     Args:
         base: any ``nn.Module``; it is copied.
@@ -58,7 +58,8 @@ def convert(
         raise ConversionError("the model is multi-rate already; convert its base, or fold it first")
     beta_range = beta_range or BetaRange()
     layers = plan(base, encoder=encoder, decoder=decoder, ungated=ungated, response=response, example=example)
-    model = MultiRate(copy.deepcopy(base), beta_range, layers).train(base.training)
+    model = MultiRate(copied(base), beta_range, layers)
+    model.training = model.response.training = base.training
     if preserve_at is not None:
         _preserve(model, preserve_at)
     return model
@@ -67,7 +68,10 @@ def convert(
 def _preserve(model: MultiRate, beta: float) -> None:
     shared = _shared_parameters(model.base)
     with torch.no_grad():
-        for layer, gate in zip(model.plan.gated, model.gates(beta), strict=True):
+        gates = model.gates(beta)
+        if gates[0].scale.shape[0] != 1:
+            raise BetaError(f"preserve_at takes one beta; got {gates[0].scale.shape[0]}")
+        for layer, gate in zip(model.plan.gated, gates, strict=True):
             scale = gate.scale[0]
             if _is_identity(gate):
                 continue

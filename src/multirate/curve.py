@@ -212,6 +212,10 @@ class Curve:
         if monotone[exact] == target:
             return float(self.betas[exact])
         smooth = pchip(log_betas, monotone)
+        ends = [float(smooth(log_betas[side])) - target for side in (left, right)]
+        if ends[0] * ends[1] >= 0:
+            # Within rounding of a point, where the interpolant need not change sign.
+            return float(self.betas[left if abs(ends[0]) < abs(ends[1]) else right])
         root = brentq(lambda log_beta: float(smooth(log_beta)) - target, log_betas[left], log_betas[right], xtol=1e-14)
         return math.exp(float(root))
 
@@ -333,7 +337,7 @@ def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
         entries = [curve.details.get(key) for curve in ordered]
         details[key] = entries[0] if all(entry == entries[0] for entry in entries) else entries
     return Curve(
-        label=first.label if label is None else label,
+        label=curves[0].label if label is None else label,
         model=first.model,
         data=first.data,
         split=first.split,

@@ -4,7 +4,8 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from numbers import Integral
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from multirate.inference import at, base_of, inference, like_parameters
 from multirate.metrics.active_units import MeanVariance, active_units
 from multirate.seeding import seeded
 from multirate.terms import Terms
-from multirate.wrapper import MultiRate
+from multirate.wrapper import MultiRate, terms_at
 
 MEASURES = ("active_units",)
 
@@ -85,7 +86,8 @@ def evaluate(
                 for sample in range(samples):
                     with seeded(seed, "evaluate", batch, sample):
                         total.add(_terms(model, x, beta_), f"beta {beta_:g}, batch {batch}")
-                total.add_means(model, x, beta_)
+                with seeded(seed, "evaluate", batch, "means"):
+                    total.add_means(model, x, beta_)
                 advance()
     name = str(getattr(base, "name", "") or type(base).__name__)
     return Curve(
@@ -140,7 +142,7 @@ class _Totals:
 def _grid(model: nn.Module, betas: int | float | Sequence[float] | Tensor, beta: float | None) -> list[float]:
     """Return the betas to measure, increasing."""
     if not isinstance(model, MultiRate):
-        if beta is None and not isinstance(betas, int):
+        if beta is None and not isinstance(betas, Integral):
             chosen = [float(b) for b in torch.as_tensor(betas, dtype=torch.float64).flatten()]
             beta = chosen[0] if len(chosen) == 1 else None
         if beta is None:
@@ -148,8 +150,8 @@ def _grid(model: nn.Module, betas: int | float | Sequence[float] | Tensor, beta:
         if not (math.isfinite(beta) and beta > 0):
             raise BetaError(f"beta must be positive and finite; got {beta:g}")
         return [float(beta)]
-    if isinstance(betas, int) and beta is None:
-        return [float(b) for b in model.beta_range.grid(betas)]
+    if isinstance(betas, Integral) and beta is None:
+        return [float(b) for b in model.beta_range.grid(int(betas))]
     chosen = sorted(float(b) for b in torch.as_tensor(betas if beta is None else beta, dtype=torch.float64).flatten())
     model.beta_range.check(chosen)
     if len(set(chosen)) < len(chosen):
@@ -175,8 +177,7 @@ def _check_options(samples: int, batch_size: int, measures: Sequence[str]) -> No
 
 
 def _terms(model: nn.Module, x: Tensor, beta: float) -> Terms:
-    with at(model, beta):
-        terms: Any = cast(Any, base_of(model)).terms(x)
+    terms = terms_at(model, x, beta)
     if not isinstance(terms, Terms) or terms.rate.shape[0] != x.shape[0]:
         found = f"{type(terms).__name__}" if not isinstance(terms, Terms) else f"{terms.rate.shape[0]} rates"
         raise UsageError(f"terms(x) must return multirate.Terms of {x.shape[0]} examples for this batch; got {found}")

@@ -55,11 +55,11 @@ def write_json(path: str | Path, value: Any) -> Path:
         The path.
 
     Raises:
-        DataError: if a number is not finite or the file cannot be written.
+        DataError: if a value has no place in JSON or is not finite, or the file cannot be written.
     """
     try:
         text = json.dumps(value, indent=1, allow_nan=False)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DataError(f"cannot write {path}: {error}") from error
     return write_atomic(path, text + "\n")
 

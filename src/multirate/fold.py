@@ -1,13 +1,11 @@
 """Take the plain VAE of one beta out of a multi-rate model."""
 
-import copy
-
 import torch
 from torch import nn
 
 from multirate.beta import BetaLike
 from multirate.errors import BetaError, ConversionError
-from multirate.layers import kind_of
+from multirate.layers import copied, kind_of
 from multirate.response import Gate
 from multirate.wrapper import GateHook, MultiRate, RecurrentHook
 
@@ -17,7 +15,9 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
 
     :math:`W(\beta) = s(\beta) \odot W`, :math:`b(\beta) = s(\beta) \odot b` (Bae et al. 2023, Eq. 8-9); where a
     normalization follows a layer, its affine map takes the gate instead. The copy computes what the model computes at
-    that beta, to rounding; nothing is divided. A parameter that gated layers share becomes one for each of them.
+    that beta, to rounding; nothing is divided. A parameter that gated layers share becomes one for each of them. The
+    one thing that a fold cannot see is a base that uses a gated layer's weight outside that layer's own call, as
+    ``F.linear(x, self.encoder[0].weight.T)`` does: name such a layer in ``ungated``.
 
     Args:
         model: the multi-rate model; not changed.
@@ -33,11 +33,12 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
     """
     if not isinstance(model, MultiRate):
         raise ConversionError(f"fold takes a multi-rate model; a {type(model).__name__} is plain already")
-    if isinstance(beta, torch.Tensor) and beta.numel() > 1:
-        raise BetaError(f"fold takes one beta; got {beta.numel()}")
-    plain = copy.deepcopy(model.base)
     with torch.no_grad():
-        for layer, gate in zip(model.plan.gated, model.gates(beta), strict=True):
+        gates = model.gates(beta)
+        if gates[0].scale.shape[0] != 1:
+            raise BetaError(f"fold takes one beta; got {gates[0].scale.shape[0]}")
+        plain = copied(model.base)
+        for layer, gate in zip(model.plan.gated, gates, strict=True):
             target = plain.get_submodule(layer.at)
             _remove_hooks(target)
             kind = kind_of(target)

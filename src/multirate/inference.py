@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from multirate.wrapper import MultiRate
+from multirate.wrapper import MultiRate, evaluating
 
 
 @contextmanager
@@ -16,14 +16,8 @@ def inference(model: nn.Module) -> Iterator[None]:
     Args:
         model: any module; modules that were frozen in another mode than the rest stay so afterwards.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model), torch.no_grad():
+        yield
 
 
 def at(model: nn.Module, beta: float | None) -> AbstractContextManager[object]:

@@ -4,6 +4,7 @@ A gate is a scale (and with FiLM a shift) of each output channel. Folding puts i
 ``scale * (W a + b) + shift = (scale * W) a + (scale * b + shift)``.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multirate.errors import BetaError
+from multirate.errors import BetaError, ConversionError
 from multirate.response import Gate
 
 
@@ -28,6 +29,31 @@ class Kind:
     channels: Callable[[Any], int]
     axis: Callable[[Any], int]
     fold: Callable[[Any, Gate], None]
+
+
+def copied(base: nn.Module) -> nn.Module:
+    """Return a deep copy of a module; nested-tensor shortcuts of transformers, which skip layers' outputs, are off.
+
+    Args:
+        base: any module.
+
+    Returns:
+        The copy, sharing no memory with ``base``.
+
+    Raises:
+        ConversionError: if the module holds something that torch cannot copy.
+    """
+    try:
+        copy_ = copy.deepcopy(base)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).split(".")[0]
+        raise ConversionError(
+            f"{type(base).__name__} cannot be copied: {reason}; remove weight-norm hooks, pruning and kept outputs"
+        ) from error
+    for module in copy_.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+    return copy_
 
 
 def replace_parameter(layer: nn.Module, name: str, value: Tensor) -> None:
@@ -110,6 +136,10 @@ def _convolution(dims: int, fold: Callable[[Any, Gate], None]) -> Kind:
     return Kind(lambda layer: int(layer.out_channels), lambda layer: -1 - dims, fold)
 
 
+def _instance_norm(dims: int) -> Kind:
+    return Kind(lambda layer: int(layer.num_features), lambda layer: -1 - dims, _fold_rows)
+
+
 WEIGHTED: Mapping[type[nn.Module], Kind] = {
     nn.Linear: Kind(lambda layer: int(layer.out_features), lambda layer: -1, _fold_rows),
     nn.Conv1d: _convolution(1, _fold_rows),
@@ -130,9 +160,9 @@ NORMALIZING: Mapping[type[nn.Module], Kind] = {
     nn.BatchNorm2d: _CHANNEL_NORM,
     nn.BatchNorm3d: _CHANNEL_NORM,
     nn.SyncBatchNorm: _CHANNEL_NORM,
-    nn.InstanceNorm1d: _CHANNEL_NORM,
-    nn.InstanceNorm2d: _CHANNEL_NORM,
-    nn.InstanceNorm3d: _CHANNEL_NORM,
+    nn.InstanceNorm1d: _instance_norm(1),
+    nn.InstanceNorm2d: _instance_norm(2),
+    nn.InstanceNorm3d: _instance_norm(3),
     nn.GroupNorm: Kind(lambda layer: int(layer.num_channels), lambda layer: 1, _fold_rows),
     nn.LayerNorm: _LAYER_NORM,
 }

@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from multirate.beta import BetaRange
 from multirate.errors import DataError
@@ -36,7 +36,9 @@ def load(folder: str | Path, base: nn.Module | None = None) -> nn.Module:
     else:
         raise DataError(f"{folder} holds a {description['class']}, which is not built in; pass an instance as base=...")
     model = network if description["multirate"] is None else _multirate(network, description["multirate"])
-    model.to(_dtype(tensors))
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if name in tensors:
+            value.data = value.data.to(tensors[name].dtype)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -49,7 +51,3 @@ def load(folder: str | Path, base: nn.Module | None = None) -> nn.Module:
 def _multirate(network: nn.Module, description: dict[str, Any]) -> MultiRate:
     layers = tuple(GatedLayer(**layer) for layer in description["gated"])
     return MultiRate(network, BetaRange(*description["beta_range"]), Plan(layers))
-
-
-def _dtype(tensors: dict[str, Tensor]) -> Any:
-    return next((value.dtype for value in tensors.values() if value.is_floating_point()), None)

@@ -1,6 +1,5 @@
 """What a conversion would do: which layers get a gate, where the gate sits, and why the others get none."""
 
-import copy
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from multirate.errors import ConversionError
-from multirate.layers import NORMALIZING, RECURRENT, WEIGHTED, kind_of
+from multirate.layers import NORMALIZING, RECURRENT, WEIGHTED, copied, kind_of
 from multirate.response import GATES, RESPONSES, Slot
 from multirate.seeding import seeded
 
@@ -120,12 +119,12 @@ def plan(
         encoder: patterns of encoder modules; by default any module called ``encoder``, ``enc``, ``z_encoder``, ...
         decoder: patterns of decoder modules; by default any module called ``decoder``, ``dec``, ``generator``, ...
         ungated: patterns of modules inside these two that get no gate.
-        response: ``default``, ``paper``, ``sigmoid`` or ``film``; or a table of pattern to gate function
-            (``sigmoid``, ``sqrt``, ``ramp``, ``film``), of which the first that matches counts; ``encoder`` and
-            ``decoder`` in such a table also stand for the whole side.
+        response: ``default``, ``paper``, ``sigmoid``, ``film`` or ``water-filling``; or a table of pattern to gate
+            function (``sigmoid``, ``sqrt``, ``ramp``, ``film``), of which the first that matches counts; ``encoder``
+            and ``decoder`` in such a table also stand for the whole side.
         example: an input of the base, a tensor or a tuple of arguments. With it the base is run once, on a copy, to see
-            which layers are used and which normalization follows which layer; without it that is read from the order
-            in which modules are registered.
+            which layers are used and which normalization follows which layer. Without it a normalization follows a
+            layer if it comes next in a ``Sequential``, or is registered next under a name that ends in the same number.
 
     Returns:
         The plan; ``print`` shows it.
@@ -144,8 +143,11 @@ def plan(
         reason = _refusal(layer, name, sides, left_out, called) or _refusal_at(base.get_submodule(at), layer)
         if reason is None and at in gated:
             reason = f"gated together with {gated[at].name!r}, with which it shares {at!r}"
+        if reason is None and len(sides[name]) > 1:
+            raise ConversionError(f"layer {name!r} lies in both encoder and decoder; name them with encoder=, decoder=")
         if reason is None:
-            gated[at] = _gated_layer(base, name, at, sides[name], _gate_name(table, name, sides[name]))
+            side = next(iter(sides[name]))
+            gated[at] = _gated_layer(base, name, at, side, _gate_name(table, name, side))
         else:
             skipped.append(SkippedLayer(name or "(root)", type(layer).__name__, reason))
     skipped = [layer for layer in skipped if layer.name not in gated]
@@ -186,20 +188,23 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _select(base: nn.Module, patterns: Patterns, what: str) -> Iterator[str]:
+    """Yield the canonical name of every module that a pattern matches under any of its names."""
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-    names = [name for name, _ in base.named_modules() if name]
+    canonical = {module: name for name, module in base.named_modules()}
     for pattern in patterns:
-        found = [name for name in names if _matches(name, pattern)]
+        found = [module for name, module in _all_names(base) if _matches(name, pattern)]
         if not found:
             raise ConversionError(f"{what}={pattern!r} matches no submodule; there are: {_candidates(base)}")
-        yield from found
+        yield from (canonical[module] for module in found)
 
 
-def _sides(base: nn.Module, encoder: Patterns | None, decoder: Patterns | None) -> dict[str, str]:
-    sides: dict[str, str] = {}
+def _sides(base: nn.Module, encoder: Patterns | None, decoder: Patterns | None) -> dict[str, set[str]]:
+    """Return the sides on which each module lies, by its canonical name."""
+    canonical = {module: name for name, module in base.named_modules()}
+    sides: dict[str, set[str]] = {}
     for side, patterns, defaults in (("encoder", encoder, ENCODER_NAMES), ("decoder", decoder, DECODER_NAMES)):
         if patterns is None:
-            names = [n for n, _ in base.named_modules() if any(part in defaults for part in n.split("."))]
+            names = [canonical[m] for n, m in _all_names(base) if any(part in defaults for part in n.split("."))]
             if not names:
                 raise ConversionError(
                     f"no submodule is called {side}; name it with {side}=... ({side}=() to gate none); "
@@ -208,11 +213,13 @@ def _sides(base: nn.Module, encoder: Patterns | None, decoder: Patterns | None) 
         else:
             names = list(_select(base, patterns, side))
         for name in names:
-            if sides.setdefault(name, side) != side:
-                raise ConversionError(
-                    f"module {name!r} lies in both encoder and decoder; name them with encoder=, decoder="
-                )
+            sides.setdefault(name, set()).add(side)
     return sides
+
+
+def _all_names(base: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every submodule under every name that it is registered under."""
+    return ((name, module) for name, module in base.named_modules(remove_duplicate=False) if name)
 
 
 def _owners(base: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -230,7 +237,7 @@ def _owners(base: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _refusal(
-    layer: nn.Module, name: str, sides: Mapping[str, str], left_out: set[str], called: set[str] | None
+    layer: nn.Module, name: str, sides: Mapping[str, set[str]], left_out: set[str], called: set[str] | None
 ) -> str | None:
     if name not in sides:
         return "outside encoder and decoder"
@@ -250,10 +257,10 @@ def _refusal(
 
 
 def _refusal_at(target: nn.Module, layer: nn.Module) -> str | None:
-    weight = "weight_ih_l0" if isinstance(target, tuple(RECURRENT)) else "weight"
-    if hasattr(target, "parametrizations") or weight not in target._parameters:
-        return "its weight is computed (weight or spectral norm); remove the parametrization first"
-    if target._parameters[weight] is None:
+    names = target._flat_weights_names if isinstance(target, nn.RNNBase) else ["weight", "bias"]
+    if hasattr(target, "parametrizations") or any(name not in target._parameters for name in names):
+        return "its weights are computed (weight norm, spectral norm, pruning); remove that first"
+    if target._parameters[names[0]] is None:
         return f"a {type(target).__name__} without weights follows it, into which no gate can be folded"
     return None
 
@@ -270,35 +277,41 @@ def _norm_fits(layer: nn.Module, norm: nn.Module) -> bool:
 
 
 def _registered_norms(base: nn.Module) -> dict[str, str]:
-    """Pair each layer with the normalization that its parent registers right after it."""
+    """Pair each layer with the normalization that is registered right after it, by what their names and place allow."""
     pairs: dict[str, str] = {}
     for prefix, parent in base.named_modules():
-        children = [(f"{prefix}.{name}".lstrip("."), child) for name, child in parent.named_children()]
-        children = [(name, child) for name, child in children if not isinstance(child, nn.Identity)]
+        children = [(name, child) for name, child in parent.named_children() if not isinstance(child, nn.Identity)]
         for (name, layer), (norm_name, norm) in pairwise(children):
-            if _norm_fits(layer, norm):
-                pairs[name] = norm_name
+            together = isinstance(parent, nn.Sequential) or _number(name) == _number(norm_name)
+            if together and _norm_fits(layer, norm):
+                pairs[f"{prefix}.{name}".lstrip(".")] = f"{prefix}.{norm_name}".lstrip(".")
     return pairs
+
+
+def _number(name: str) -> str:
+    return name[len(name.rstrip("0123456789")) :]
 
 
 def _traced_norms(base: nn.Module, example: Any) -> tuple[dict[str, str], set[str]]:
     """Run a copy of the base once; see which modules run and which normalization takes which layer's very output."""
-    probe = copy.deepcopy(base).eval()
+    probe = copied(base).eval()
     names = {module: name for name, module in probe.named_modules()}
-    outputs: dict[int, tuple[Tensor, str]] = {}
+    outputs: dict[int, tuple[Tensor, int, str]] = {}
     pairs: dict[str, str] = {}
     called: set[str] = set()
 
-    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         called.add(names[module])
-        source = outputs.get(id(args[0])) if args else None
-        if source and _norm_fits(probe.get_submodule(source[1]), module):
-            pairs[source[1]] = names[module]
+        inputs = (*args, *kwargs.values())
+        tensor, version, source = outputs.get(id(inputs[0]) if inputs else 0, (None, 0, ""))
+        untouched = tensor is not None and tensor._version == version
+        if untouched and _norm_fits(probe.get_submodule(source), module):
+            pairs[source] = names[module]
         if isinstance(output, Tensor) and isinstance(module, tuple(WEIGHTED)):
-            outputs[id(output)] = (output, names[module])
+            outputs[id(output)] = (output, output._version, names[module])
 
     for module in probe.modules():
-        module.register_forward_hook(note)
+        module.register_forward_hook(note, with_kwargs=True)
     arguments = example if isinstance(example, tuple) else (example,)
     run = getattr(probe, "terms", probe)
     with torch.no_grad(), seeded(0, "plan"):

@@ -34,21 +34,30 @@ def save(model: nn.Module, folder: str | Path, extra: Mapping[str, Any] | None =
         DataError: if the folder cannot be written.
     """
     folder = Path(folder)
-    describe = getattr(model, "description", None)
-    multirate = describe() if callable(describe) else None
-    base = model.get_submodule("base") if multirate else model
+    describe = getattr(model, "_multirate_description", None)
+    multirate = None if describe is None else describe()
+    base = model if multirate is None else model.get_submodule("base")
+    name, options = built_in(base)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     description = {
         "schema": SCHEMA,
         "class": f"{type(base).__module__}.{type(base).__qualname__}",
-        "model": getattr(base, "name", None) if hasattr(base, "options") else None,
-        "options": getattr(base, "options", None),
+        "model": name,
+        "options": options,
         "multirate": multirate,
         "extra": dict(extra or {}),
     }
     write_atomic(folder / TENSORS, safetensors.torch.save(tensors))
     write_json(folder / DESCRIPTION, description)
     return folder
+
+
+def built_in(base: nn.Module) -> tuple[str | None, dict[str, Any] | None]:
+    """Return a built-in network's name and options, from which it can be built again; None twice for any other."""
+    name = getattr(base, "name", None)
+    if type(base).__module__.startswith("multirate.models.") and isinstance(name, str) and name:
+        return name, getattr(base, "options", {})
+    return None, None
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The multi-rate model: a base module left as it was, a response, and hooks that carry its gates to the layers."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -111,6 +111,11 @@ class MultiRate(nn.Module):
     Nothing remembers the last beta. The base keeps its class, its attributes and, under ``base.``, its parameter names.
     Threads may use one model at once, each with its own beta.
 
+    Betas of ``[B]`` belong to the examples of the leading axis. Where a layer sees ``[B * T, ...]``, each example has T
+    consecutive rows. Batch-second data ``[T, B, C]`` and stacked samples ``[K, B, Z]`` take one beta a call. A base
+    that recomputes activations (``torch.utils.checkpoint``) needs ``with model.at(beta):`` around forward and backward.
+    Compiled or exported, the model takes beta as a tensor, without recompiling for each value, and does not check it.
+
     Args:
         base: the VAE; hooks are added to its gated layers. :func:`multirate.convert` passes a copy.
         beta_range: the range of beta.
@@ -142,7 +147,7 @@ class MultiRate(nn.Module):
             target.register_forward_pre_hook(hook.before)
             target.register_forward_hook(hook.after, always_call=True)
 
-    def gates(self, beta: BetaLike) -> tuple[Gate, ...]:
+    def gates(self, beta: BetaLike | None) -> tuple[Gate, ...]:
         """Compute every gated layer's gate at ``beta``, in the plan's order.
 
         Args:
@@ -165,7 +170,7 @@ class MultiRate(nn.Module):
 
     @contextmanager
     def at(self, beta: BetaLike) -> Iterator["MultiRate"]:
-        """Hold one beta for everything that runs in the block, in this thread.
+        """Hold one beta for everything that runs in the block, in this thread, with gates computed once.
 
         Args:
             beta: one number, or one an example, ``[B]``.
@@ -187,7 +192,7 @@ class MultiRate(nn.Module):
 
         Args:
             *args: passed to the base.
-            beta: one number, or one an example, ``[B]``.
+            beta: one number, or one an example, ``[B]``; inside :meth:`at` it may be left out.
             **kwargs: passed to the base.
 
         Returns:
@@ -196,18 +201,14 @@ class MultiRate(nn.Module):
         Raises:
             BetaError: as :meth:`gates`.
         """
-        before, self._active.gates = self._active.gates, self.gates(beta)  # type: ignore[arg-type]  # None is refused there
-        try:
-            return self.base(*args, **kwargs)
-        finally:
-            self._active.gates = before
+        return self._call(self.base, beta, args, kwargs)
 
     def terms(self, *args: Any, beta: BetaLike | None = None, **kwargs: Any) -> Any:
         """Compute the base's rate and distortion at ``beta``.
 
         Args:
             *args: passed to the base's ``terms``, first the batch ``[B, ...]``.
-            beta: one number, or one an example, ``[B]``.
+            beta: one number, or one an example, ``[B]``; inside :meth:`at` it may be left out.
             **kwargs: passed to the base's ``terms``.
 
         Returns:
@@ -223,9 +224,21 @@ class MultiRate(nn.Module):
                 f"{type(self.base).__name__} has no method terms(x); "
                 "add one that returns multirate.Terms(rate, distortion)"
             )
-        before, self._active.gates = self._active.gates, self.gates(beta)  # type: ignore[arg-type]  # None is refused there
+        return self._call(terms, beta, args, kwargs)
+
+    def _call(
+        self, function: Callable[..., Any], beta: BetaLike | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        before = self._active.gates
+        if beta is None and before is not None:
+            return function(*args, **kwargs)
+        gates = self.gates(beta)
+        betas = gates[0].scale.shape[0]
+        if betas != 1 and args and isinstance(args[0], Tensor) and args[0].shape[:1] != (betas,):
+            raise BetaError(f"{betas} betas for data of shape {list(args[0].shape)}; pass one beta, or one an example")
+        self._active.gates = gates
         try:
-            return terms(*args, **kwargs)
+            return function(*args, **kwargs)
         finally:
             self._active.gates = before
 
@@ -244,7 +257,35 @@ class MultiRate(nn.Module):
         """
         return save(self, folder, extra)
 
-    def description(self) -> dict[str, Any]:
+    def _multirate_description(self) -> dict[str, Any]:
         """Return what, beside the tensors, is needed to make the model again from its base; JSON-able."""
         layers = [asdict(layer) for layer in self.plan.gated]
         return {"beta_range": [self.beta_range.low, self.beta_range.high], "gated": layers}
+
+
+def terms_at(model: nn.Module, x: Tensor, beta: float | Tensor | None) -> Any:
+    """Return a plain model's terms, or a multi-rate model's at ``beta``.
+
+    Args:
+        model: plain or multi-rate.
+        x: data, ``[B, ...]``.
+        beta: one number, or one an example; a plain model does not see it.
+    """
+    call: Any = model.terms
+    return call(x, beta=beta) if isinstance(model, MultiRate) else call(x)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run a block in evaluation mode, then put each of the model's modules back to the mode that it had.
+
+    Args:
+        model: any module; modules that were frozen in another mode than the rest stay so afterwards.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -98,6 +98,7 @@ class GaussianVAE(nn.Module):
         Returns:
             A distribution with batch shape ``[B]`` and event shape ``shape``.
         """
+        z = z.to(next(self.parameters()).dtype)
         hidden = self.decoder(z if self.stem is None else self.stem(z))
         values = hidden if self.output is None else self.output(hidden)
         values = _at_least_float32(values.reshape(z.shape[0], *self.shape))

@@ -37,7 +37,7 @@ class TrainConfig:
     clip_norm: float | None = None
     """Largest norm of the gradient of all parameters together; None: no clipping."""
     seed: int = 0
-    """Fixes the order of the data, the betas and the noise; not the initial weights, which come with the model."""
+    """Fixes the order of the data, the betas and the noise; on the command line also the initial weights."""
     checkpoint_every: int | None = None
     """Steps between checkpoints; None: one at the end of each epoch."""
     log_every: int = 50

@@ -14,6 +14,7 @@ from multirate.convert import MultiRate
 from multirate.data import as_source
 from multirate.data.source import Source
 from multirate.errors import UsageError
+from multirate.saving import DESCRIPTION, built_in
 from multirate.saving import save as save_model
 from multirate.seeding import preserved_rng
 from multirate.training.config import TrainConfig
@@ -69,7 +70,8 @@ def fit(
 
     Args:
         model: anything whose ``terms(x)`` returns :class:`multirate.terms.Terms`, or a
-            :class:`multirate.convert.MultiRate` of such a model. Frozen parameters stay as they are.
+            :class:`multirate.convert.MultiRate` of such a model. Frozen parameters stay as they are, and so do
+            modules that are in evaluation mode, such as a BatchNorm with fixed statistics, while the model is not.
         data: a Source, a tensor, an array or a Dataset.
         config: options; the defaults if it is None.
         val: data to measure after each epoch, at four betas of a multi-rate model's range or at a plain one's beta.
@@ -113,15 +115,20 @@ def fit(
                 folder.write_config(document)
             session.save_checkpoint()
         _run(session, shown=progress and accelerator.is_main_process)
-        if folder.path is not None and accelerator.is_main_process and not (folder.path / "model").exists():
+        if (
+            folder.path is not None
+            and accelerator.is_main_process
+            and not (folder.path / "model" / DESCRIPTION).exists()
+        ):
             save_model(model, folder.path / "model")
         accelerator.wait_for_everyone()
     return Run(model, folder.path, config, session.history, session.seconds, session.validation_history)
 
 
 def _run(session: Session, *, shown: bool) -> None:
-    training = session.model.training
-    session.model.train()
+    modes = [(module, module.training) for module in session.model.modules()]
+    if not session.model.training:
+        session.model.train()
     bar = TrainingProgress(steps=session.steps, epochs=session.config.epochs, done=session.step, shown=shown)
     try:
         with bar, deferred_interrupt() as interrupted:
@@ -145,7 +152,8 @@ def _run(session: Session, *, shown: bool) -> None:
             f"go on with --resume (resume=True) in {session.folder.path}"
         ) from stop
     finally:
-        session.model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def _configure(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
@@ -160,10 +168,11 @@ def _describe(
     model: nn.Module, source: Source, config: TrainConfig, resolved: dict[str, Any], record: dict[str, Any] | None
 ) -> dict[str, Any]:
     base = model.base if isinstance(model, MultiRate) else model
+    name, options = built_in(base)
     about: dict[str, Any] = {
-        "name": getattr(base, "name", ""),
+        "name": name or "",
         "class": f"{type(base).__module__}.{type(base).__qualname__}",
-        "options": getattr(base, "options", {}),
+        "options": options or {},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
     if isinstance(model, MultiRate):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from multirate.convert import MultiRate
 from multirate.data.source import Source
 from multirate.errors import TrainingError, UsageError
+from multirate.objectives import beta_vae
 from multirate.seeding import derive_seed, generator, seeded
-from multirate.terms import Terms
 from multirate.training import checkpoint
 from multirate.training.config import TrainConfig
 from multirate.training.folder import RunFolder
 from multirate.training.schedules import kl_weight, learning_rate_factor, warmup_steps
+from multirate.wrapper import MultiRate, evaluating, terms_at
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,7 +45,7 @@ class Objective(nn.Module):
             beta: ``[B]`` or ``[]``.
         """
         terms = terms_at(self.model, x, beta)
-        return terms.objective(beta), terms.rate, terms.distortion
+        return beta_vae(terms, beta), terms.rate, terms.distortion
 
 
 class Session:
@@ -95,6 +95,7 @@ class Session:
         groups = _parameter_groups(model, config)
         self._learning_rates = [group["lr"] for group in groups]
         self._dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+        self._beta_dtype = torch.promote_types(self._dtype, torch.float32)
         module: nn.Module = Objective(self.model)
         if config.compile:
             module.compile()
@@ -187,15 +188,14 @@ class Session:
         if isinstance(self.model, MultiRate):
             betas = self.model.beta_range.grid(_VALIDATION_BETAS).tolist()
         sums = torch.zeros(len(betas), 2, dtype=torch.float64, device=self.accelerator.device)
-        self.model.eval()
-        for index, first in enumerate(range(0, len(self.validation), self.batch_size)):
-            chosen = torch.arange(first, min(first + self.batch_size, len(self.validation)))
-            x = self._to_device(self.validation.batch(chosen))
-            for row, beta in enumerate(betas):
-                with seeded(self.config.seed, "validation", index):
-                    terms = terms_at(self.model, x, beta)
-                sums[row] += torch.stack([terms.rate.sum(), terms.distortion.sum()])
-        self.model.train()
+        with evaluating(self.model):
+            for index, first in enumerate(range(0, len(self.validation), self.batch_size)):
+                chosen = torch.arange(first, min(first + self.batch_size, len(self.validation)))
+                x = self._to_device(self.validation.batch(chosen))
+                for row, beta in enumerate(betas):
+                    with seeded(self.config.seed, "validation", index):
+                        terms = terms_at(self.model, x, beta)
+                    sums[row] += torch.stack([terms.rate.sum(), terms.distortion.sum()])
         for beta, (rate, distortion) in zip(betas, (sums / len(self.validation)).tolist(), strict=True):
             line = {
                 "split": "validation",
@@ -223,8 +223,8 @@ class Session:
         if self._window:
             self._finite_window()
         state = self.model.state_dict()
-        for name, value in state.items():
-            if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+        for name, value in self.model.named_parameters():
+            if not bool(torch.isfinite(value).all()):
                 raise TrainingError(f"{name} is not finite after step {self.step}, {self._remedy()}")
         if not self.accelerator.is_main_process:
             return
@@ -280,11 +280,11 @@ class Session:
     def _betas(self, n: int) -> Tensor:
         if not isinstance(self.model, MultiRate):
             beta = self.config.beta * kl_weight(self.step, self.steps, self.config)
-            return torch.full((n,), beta, dtype=self._dtype, device=self.accelerator.device)
+            return torch.full((n,), beta, dtype=self._beta_dtype, device=self.accelerator.device)
         source = generator(self.config.seed, "beta", self.step)
         recurrent = any(layer.recurrent for layer in self.model.plan.gated)
         count = self.accelerator.num_processes if recurrent else self.batch_size
-        betas = self._share(self.model.beta_range.sample(count, generator=source, dtype=self._dtype))
+        betas = self._share(self.model.beta_range.sample(count, generator=source, dtype=self._beta_dtype))
         return (betas[0] if recurrent else betas).to(self.accelerator.device)
 
     def _share(self, whole: Tensor) -> Tensor:
@@ -324,18 +324,6 @@ class Session:
     def _append(self, line: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             self.folder.append(line)
-
-
-def terms_at(model: nn.Module, x: Tensor, beta: float | Tensor) -> Terms:
-    """Return a plain model's terms, or a multi-rate model's at ``beta``.
-
-    Args:
-        model: plain or multi-rate.
-        x: data, ``[B, ...]``.
-        beta: one number, or one an example; a plain model does not see it.
-    """
-    terms: Terms = model.terms(x, beta=beta) if isinstance(model, MultiRate) else model.terms(x)  # type: ignore[operator]
-    return terms
 
 
 def _batch_size(config: TrainConfig, examples: int, processes: int) -> int:
