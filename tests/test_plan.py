@@ -110,8 +110,8 @@ SKIPPED = [
     ("lstm cell", nn.LSTMCell(4, 4), "no rule for LSTMCell"),
     ("prelu", nn.PReLU(), "no rule for PReLU"),
     ("lone norm", nn.LayerNorm(4), "a normalization that follows no gated layer"),
-    ("weight norm", nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), "its weight is computed"),
-    ("spectral norm", nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), "its weight is computed"),
+    ("weight norm", nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), "its weights are computed"),
+    ("spectral norm", nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), "its weights are computed"),
     ("own forward", DoublingLinear(4, 4), "overrides the forward of its parent class"),
     ("lazy", nn.LazyLinear(4), "lazy: run the model once"),
     (

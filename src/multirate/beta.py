@@ -51,9 +51,9 @@ class BetaRange:
         return (math.log(self.high) - math.log(self.low)) / math.sqrt(12)
 
     def __contains__(self, beta: object) -> bool:
-        return isinstance(beta, int | float | np.integer | np.floating) and self.low * (
-            1 - _EDGE
-        ) <= beta <= self.high * (1 + _EDGE)
+        if not isinstance(beta, int | float | np.integer | np.floating):
+            return False
+        return bool(self.low * (1 - _EDGE) <= beta <= self.high * (1 + _EDGE))
 
     def __str__(self) -> str:
         return f"[{self.low:g}, {self.high:g}]"

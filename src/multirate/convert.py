@@ -33,8 +33,8 @@ def convert(
 
     The gates start the same at every beta. With ``preserve_at`` the copy's weights are divided by those starting gates,
     so that the model computes at that beta (and, until it is trained, at every other) exactly what the base computes:
-    a trained VAE becomes multi-rate by fine-tuning. (As with :func:`multirate.fold`, no gated layer's weight may be used
-    outside that layer's own call.)
+    a trained VAE becomes multi-rate by fine-tuning. As with :func:`multirate.fold`, no gated layer's weight may be
+    used outside that layer's own call.
 
     Args:
         base: any ``nn.Module``; it is copied.
