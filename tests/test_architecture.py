@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "multirate"
 
 # From left to right: a module imports only from its own group and from those on its left.
 ARROWS = (
-    ("errors", "files", "seeding", "_lazy"),
+    ("errors", "files", "seeding", "_lazy", "text"),
     ("beta",),
     ("response",),
     ("layers",),
@@ -27,7 +27,7 @@ ARROWS = (
     ("loading",),
     ("data",),
     ("training",),
-    ("inference", "curve", "comparison", "metrics", "evaluate", "images"),
+    ("inference", "curve", "fairness", "comparison", "metrics", "evaluate", "images"),
     ("report",),
     ("experiments",),
     ("cli",),
@@ -43,13 +43,15 @@ ONLY = {
     "seeding": {"errors"},
     "beta": {"errors"},
     "theory": {"errors", "beta"},
-    "curve": {"errors", "files"},
-    "comparison": {"errors", "files", "curve"},
+    "text": set(),
+    "curve": {"errors", "files", "text"},
+    "fairness": {"curve", "text"},
+    "comparison": {"errors", "files", "text", "curve", "fairness"},
     "saving": {"errors", "files"},
 }
 GATING = {"response", "layers", "plan", "wrapper", "convert", "fold"}
 WITHOUT_GATING = ("terms", "objectives", "models", "data", "theory", "report")
-WITHOUT_TORCH = ("report", "curve", "comparison")
+WITHOUT_TORCH = ("report", "curve", "fairness", "comparison")
 LIGHT = {"torch", "numpy", "scipy", "matplotlib", "sklearn", "accelerate", "joblib", "pooch", "PIL", "safetensors"}
 LIGHT_MODULES = (
     "multirate",

@@ -183,3 +183,70 @@ def test_tables_carry_signs() -> None:
         "area between",
     ]
     assert (signed(-1.5), signed(0.001), signed(-0.001)) == ("\N{MINUS SIGN}1.50", "0.00", "0.00")
+
+
+SETTINGS = {
+    "epochs": (8, 80),
+    "batch_size": (64, 128),
+    "latents": (32, 64),
+    "learning_rate": (0.001, 0.01),
+    "kl_schedule": ("constant", "linear"),
+    "training_examples": (50000, 500),
+    "training_seed": (0, 1),
+}
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_each_setting_that_differs_is_noted_and_equal_or_unknown_ones_are_not(key: str) -> None:
+    ours, theirs = SETTINGS[key]
+    curve = make(MULTI_RATE, details={key: ours})
+    for value in (theirs, [theirs] * 4, [None, theirs, None, theirs]):
+        notes = compare(curve, make(BASELINES, "beta-VAE", details={key: value})).notes
+        assert f"{key} differs: {ours} for multi-rate, {theirs} for beta-VAE" in notes
+    for value in (None, ours, [ours] * 4, [ours, None, None, ours], [None] * 4):
+        assert compare(curve, make(BASELINES, details={key: value})).notes == ()
+    notes = compare(curve, make(BASELINES, "beta-VAE", details={key: [ours, theirs, ours, ours]})).notes
+    assert notes == (f"{key} differs: {ours} for multi-rate, {ours} and {theirs} for beta-VAE",)
+
+
+def test_another_architecture_is_noted_first() -> None:
+    ours = make(MULTI_RATE, details={"epochs": 8, "parameters": 12345})
+    theirs = make(BASELINES, "beta-VAE", model="mlp", details={"epochs": 9, "parameters": 6789})
+    assert compare(ours, theirs).notes == (
+        "different architecture: 12,345 and 6,789 parameters",
+        "model differs: resnet for multi-rate, mlp for beta-VAE",
+        "epochs differs: 8 for multi-rate, 9 for beta-VAE",
+    )
+
+
+def test_a_likelihood_that_some_members_do_not_know_is_no_other_one() -> None:
+    ours = make(MULTI_RATE, details={"likelihood": "bernoulli"})
+    compare(ours, make(BASELINES, details={"likelihood": ["bernoulli", None, None, "bernoulli"]}))
+    with pytest.raises(UsageError, match="likelihoods are bernoulli and bernoulli and gaussian"):
+        compare(ours, make(BASELINES, details={"likelihood": ["bernoulli", None, None, "gaussian"]}))
+
+
+def test_one_cause_is_one_note_and_ranges_are_in_nats() -> None:
+    far = make(scaled(MULTI_RATE, rate=0.02, distortion=300.0))
+    notes = compare(far, make(BASELINES)).notes
+    assert notes == (
+        "no BD-rate: the curves have no distortion in common: 347.5 to 441.6 and 42.2 to 148.4 nats",
+        "no BD-distortion and area between the curves: the curves have no rate in common: "
+        "0.094 to 2.244 and 3.5 to 129.1 nats",
+    )
+
+
+@pytest.mark.parametrize("given", ["curve.json", None, {"points": []}])
+def test_what_is_no_curve_is_refused(given: Any) -> None:
+    for arguments in ((given, make(BASELINES)), (make(MULTI_RATE), [given])):
+        with pytest.raises(UsageError, match=r"compare takes curves; got a .*Curve\.load"):
+            compare(*arguments)
+
+
+def test_a_comparison_reads_as_its_table_summary_and_notes() -> None:
+    theirs = make(BASELINES, "beta-VAE", details={"epochs": 9})
+    lines = str(compare(make(MULTI_RATE, details={"epochs": 8}), theirs)).splitlines()
+    assert lines[0].startswith("multi-rate against beta-VAE, nats per example")
+    assert lines[2].split()[0] == "0.01" and lines[2].endswith("+5.13")
+    assert lines[6].startswith("worst gap: +5.18 nats, at beta 10") or "worst gap: +" in lines[6]
+    assert lines[-1] == "note: epochs differs: 8 for multi-rate, 9 for beta-VAE"

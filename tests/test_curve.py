@@ -220,3 +220,18 @@ def test_curves_that_measure_different_things_do_not_merge() -> None:
         merge([one, one])
     with pytest.raises(UsageError, match="no curves"):
         merge([])
+
+
+def test_a_curve_reads_as_its_table() -> None:
+    text = str(Curve("mine", "resnet", "mnist", "test", 10000, (point(0.1, 76.1, 48.9), point(1.0, 30.2, 65.3))))
+    assert text.splitlines() == [
+        "mine on mnist test, 10,000 examples, nats/example",
+        "beta   rate  distortion     elbo  objective",
+        " 0.1  76.10       48.90  -125.00      56.51",
+        "   1  30.20       65.30   -95.50      95.50",
+    ]
+
+
+def test_a_missing_curve_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file .*; make it with `multirate evaluate`"):
+        Curve.load(tmp_path / "curve.json")

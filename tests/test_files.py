@@ -102,3 +102,29 @@ def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> Non
 def test_a_folder_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         read_json(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EROFS, "choose another folder"),
+        (errno.EACCES, "choose another folder"),
+        (errno.EIO, "check the folder"),
+    ],
+)
+def test_the_remedy_fits_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DataError, match=f"{os.strerror(number)}; {remedy}"):
+        write_atomic(tmp_path / "file", "new")
+
+
+def test_a_missing_file_comes_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file .*a\.json; check the path"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(DataError, match=r"no file .*a\.json; make it$"):
+        read_json(tmp_path / "a.json", "make it")

@@ -94,3 +94,10 @@ def test_pictures_that_are_not_finite_are_refused(multi: MultiRate, x: Tensor) -
         next(multi.base.parameters()).fill_(torch.nan)
     with pytest.raises(TrainingError, match=r"beta 0\.01"):
         reconstructions(multi, x, BETAS)
+
+
+def test_a_prior_whose_latents_are_its_batch_is_drawn_from_as_well(plain: GaussianVAE) -> None:
+    whole = prior_samples(plain, n=4, seed=3)
+    normal = torch.distributions.Normal(torch.zeros(3), torch.ones(3))
+    plain.prior = lambda: normal  # type: ignore[method-assign]
+    assert prior_samples(plain, n=4, seed=3).tolist() == whole.tolist()

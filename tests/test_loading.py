@@ -134,3 +134,47 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         built_in().save(tmp_path / "file" / "model")
+
+
+def damaged(folder, change):
+    path = folder / "model.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+WRONG = {
+    "no options": lambda c: c.update(options=None),
+    "no key": lambda c: c.pop("multirate"),
+    "no model": lambda c: c.pop("model"),
+    "unknown option": lambda c: c["options"].update(depth=3),
+    "option of the wrong type": lambda c: c["options"].update(shape=28),
+    "unknown field of a gated layer": lambda c: c["multirate"]["gated"][0].update(colour="red"),
+    "no gated layers": lambda c: c["multirate"].update(gated=None),
+    "half a range": lambda c: c["multirate"].update(beta_range=[1]),
+    "a range upside down": lambda c: c["multirate"].update(beta_range=[10, 1]),
+    "a range of words": lambda c: c["multirate"].update(beta_range=["a", "b"]),
+    "multirate is a list": lambda c: c.update(multirate=[1]),
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG.keys())
+def test_a_description_of_wrong_content_is_refused_in_one_line(tmp_path, change):
+    built_in().save(tmp_path)
+    damaged(tmp_path, change)
+    with pytest.raises(DataError, match=r"model\.json does not describe a model: .*; save the model again") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_missing_file_says_what_to_do(tmp_path, name):
+    folder = built_in().save(tmp_path / "model")
+    with pytest.raises(DataError, match=r"is a run: load .*model"):
+        load(tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(DataError, match=rf"no file .*{name}; check the path, or save the model again"):
+        load(folder)
+    (tmp_path / "config.yaml").write_text("{}")
+    with pytest.raises(DataError, match=rf"no file .*{name}; the run in .* is not finished: train with --resume"):
+        load(folder)

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from multirate.curve import Curve, FloatArray, format_measure, merge, pchip
+from multirate.curve import Curve, FloatArray, merge, pchip
 from multirate.errors import DataError, UsageError
+from multirate.fairness import MEASURED, differences, incompatible, known_values
 from multirate.files import read_json, write_json
+from multirate.text import aligned, format_measure, listed
 
 SCHEMA = "multirate.comparison/1"
 
@@ -22,8 +24,6 @@ _FEWEST_POINTS = 3
 # Below this rate, in nats per example, a posterior has collapsed: its logarithm is noise.
 _COLLAPSED = 1e-2
 _GOOD_OVERLAP = 0.75
-# Details of two curves that a fair comparison has equal.
-_SETTINGS = ("epochs", "batch_size", "training_batch_size", "latents")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,13 @@ class Comparison:
             pairs.append(("area between", f"{signed(self.area)} nats² over rates {low:.3g} to {high:.3g}"))
         return pairs
 
+    def __str__(self) -> str:
+        """Return a line about the comparison, its table, its summary and its notes."""
+        about = [f"{name}: {text}" for name, text in self.summary()]
+        notes = [f"note: {note}" for note in self.notes]
+        head = f"{self.label} against {self.baseline}, nats per example; above 0 the former is worse"
+        return "\n".join([head, aligned(self.table()), *about, *notes])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison for JSON; numbers that could not be computed are absent."""
         present = {key: value for key, value in asdict(self).items() if value is not None}
@@ -138,7 +145,7 @@ class Comparison:
         Raises:
             DataError: if the file is missing or not a comparison.
         """
-        content = read_json(path)
+        content = read_json(path, "make it with `multirate compare`")
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise DataError(f"{path} is not a comparison of schema {SCHEMA!r}; make it with `multirate compare`")
         try:
@@ -166,8 +173,12 @@ def compare(curve: Curve, baselines: Curve | Sequence[Curve]) -> Comparison:
         too few usable points or do not overlap.
 
     Raises:
-        UsageError: if the curves measure different data, or no baseline beta is within the multi-rate curve.
+        UsageError: if something else than curves is given, they measure different data, or no baseline beta is within
+            the multi-rate curve.
     """
+    for given in (curve, *([baselines] if isinstance(baselines, Curve) else baselines)):
+        if not isinstance(given, Curve):
+            raise UsageError(f"compare takes curves; got a {type(given).__name__}: read it with Curve.load(path)")
     baseline = baselines if isinstance(baselines, Curve) else merge(baselines)
     notes = _check_comparable(curve, baseline)
     low, high = curve.points[0]["beta"], curve.points[-1]["beta"]
@@ -183,11 +194,13 @@ def compare(curve: Curve, baselines: Curve | Sequence[Curve]) -> Comparison:
             "evaluate it over a wider range"
         )
     numbers: dict[str, Any] = {}
+    absent: dict[str, list[str]] = {}
     for name, measure in (("bd_rate", bd_rate), ("bd_distortion", bd_distortion), ("area", area_between)):
         try:
             numbers[name] = measure(curve, baseline)
         except UsageError as error:
-            notes.append(f"no {_READABLE[name]}: {error}")
+            absent.setdefault(str(error), []).append(_READABLE[name])
+    notes += [f"no {listed(names)}: {reason}" for reason, names in absent.items()]
     if "area" in numbers:
         numbers["rate_interval"] = _overlap(_front(curve)[0], _front(baseline)[0], "rate")
     notes += _overlap_notes(curve, baseline) if "bd_rate" in numbers else []
@@ -235,9 +248,8 @@ def bd_rate(curve: Curve, baseline: Curve) -> float:
         UsageError: if either has fewer than 3 usable points, or they do not overlap.
     """
     (rate, distortion), (baseline_rate, baseline_distortion) = _front(curve), _front(baseline)
-    difference = _mean_difference(
-        (-distortion, np.log10(rate)), (-baseline_distortion, np.log10(baseline_rate)), "distortion"
-    )
+    _overlap(distortion, baseline_distortion, "distortion")
+    difference = _mean_difference((-distortion, np.log10(rate)), (-baseline_distortion, np.log10(baseline_rate)))
     return float((10.0**difference - 1) * 100)
 
 
@@ -255,7 +267,8 @@ def bd_distortion(curve: Curve, baseline: Curve) -> float:
         UsageError: as :func:`bd_rate`.
     """
     (rate, distortion), (baseline_rate, baseline_distortion) = _front(curve), _front(baseline)
-    return _mean_difference((np.log10(rate), distortion), (np.log10(baseline_rate), baseline_distortion), "rate")
+    _overlap(rate, baseline_rate, "rate")
+    return _mean_difference((np.log10(rate), distortion), (np.log10(baseline_rate), baseline_distortion))
 
 
 def area_between(curve: Curve, baseline: Curve) -> float:
@@ -274,7 +287,7 @@ def area_between(curve: Curve, baseline: Curve) -> float:
     """
     (rate, distortion), (baseline_rate, baseline_distortion) = _front(curve), _front(baseline)
     low, high = _overlap(rate, baseline_rate, "rate")
-    mean = _mean_difference((rate, distortion), (baseline_rate, baseline_distortion), "rate")
+    mean = _mean_difference((rate, distortion), (baseline_rate, baseline_distortion))
     return mean * (high - low)
 
 
@@ -303,28 +316,20 @@ def _gap(curve: Curve, known: dict[str, float]) -> Gap:
 
 def _check_comparable(curve: Curve, baseline: Curve) -> list[str]:
     """Refuse curves of different data; return notes on settings that differ but can be compared."""
-    for name in ("data", "split", "units", "examples"):
+    for name in MEASURED:
         ours, theirs = getattr(curve, name), getattr(baseline, name)
         if ours != theirs:
             raise UsageError(
                 f"cannot compare {curve.label!r} with {baseline.label!r}: {name} is {ours!r} and {theirs!r}; "
                 "evaluate both on the same examples"
             )
-    ours, theirs = curve.details.get("likelihood"), baseline.details.get("likelihood")
-    if ours is not None and theirs is not None and ours != theirs:
+    if "likelihood" in incompatible(curve, baseline):
+        ours, theirs = (listed(known_values(c, "likelihood")) for c in (curve, baseline))
         raise UsageError(
-            f"cannot compare {curve.label!r} with {baseline.label!r}: the likelihoods are {ours!r} and {theirs!r}, "
+            f"cannot compare {curve.label!r} with {baseline.label!r}: the likelihoods are {ours} and {theirs}, "
             "whose distortions are on different scales"
         )
-    pairs: list[tuple[str, object, object]] = [
-        (name, getattr(curve, name), getattr(baseline, name)) for name in ("model", "seed", "samples")
-    ]
-    pairs += [(key, curve.details.get(key), baseline.details.get(key)) for key in _SETTINGS]
-    return [
-        f"{name} differs: {ours} for {curve.label}, {theirs} for {baseline.label}"
-        for name, ours, theirs in pairs
-        if ours is not None and theirs is not None and ours != theirs
-    ]
+    return differences(curve, baseline)
 
 
 def _front(curve: Curve) -> tuple[FloatArray, FloatArray]:
@@ -343,15 +348,17 @@ def _front(curve: Curve) -> tuple[FloatArray, FloatArray]:
 
 
 def _overlap(ours: FloatArray, theirs: FloatArray, name: str) -> tuple[float, float]:
+    """Return the interval of a measure, in nats, that both curves reach."""
     low, high = float(max(ours.min(), theirs.min())), float(min(ours.max(), theirs.max()))
     if low >= high:
-        raise UsageError(f"the curves have no {name} in common")
+        ranges = " and ".join(f"{values.min():.4g} to {values.max():.4g}" for values in (ours, theirs))
+        raise UsageError(f"the curves have no {name} in common: {ranges} nats")
     return low, high
 
 
-def _mean_difference(ours: tuple[FloatArray, FloatArray], theirs: tuple[FloatArray, FloatArray], name: str) -> float:
+def _mean_difference(ours: tuple[FloatArray, FloatArray], theirs: tuple[FloatArray, FloatArray]) -> float:
     """Return the mean of ours minus theirs, both by PCHIP, over the common interval of their first coordinate."""
-    low, high = _overlap(ours[0], theirs[0], name)
+    low, high = float(max(ours[0].min(), theirs[0].min())), float(min(ours[0].max(), theirs[0].max()))
     integrals = [float(pchip(x, y).integrate(low, high)) for x, y in (ours, theirs)]
     return (integrals[0] - integrals[1]) / (high - low)
 

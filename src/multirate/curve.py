@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from multirate.errors import BetaError, DataError, UsageError
 from multirate.files import read_json, write_atomic, write_json
+from multirate.text import aligned, format_measure
 
 Point: TypeAlias = dict[str, float]
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -237,6 +238,12 @@ class Curve:
         names = _columns(self.points)
         return [names, *([format_measure(name, p[name]) if name in p else "" for name in names] for p in self.points)]
 
+    def __str__(self) -> str:
+        """Return a line about the curve and its table."""
+        return f"{self.label} on {self.data} {self.split}, {self.examples:,} examples, {self.units}\n" + aligned(
+            self.table()
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return what :meth:`save` writes."""
         header: dict[str, Any] = {"schema": SCHEMA} | {name: getattr(self, name) for name in _HEADER}
@@ -302,7 +309,7 @@ class Curve:
         Raises:
             DataError: if the file is missing, not JSON, or not a valid curve.
         """
-        return cls.from_dict(read_json(path), str(path))
+        return cls.from_dict(read_json(path, "make it with `multirate evaluate`"), str(path))
 
 
 def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
@@ -355,13 +362,6 @@ def pchip(x: FloatArray, y: FloatArray) -> Any:
     from scipy.interpolate import PchipInterpolator
 
     return PchipInterpolator(x, y)
-
-
-def format_measure(name: str, value: float) -> str:
-    """Write one value for people: beta in 3 significant digits, counts whole, nats with 2 decimals."""
-    if name == "beta":
-        return f"{value:.3g}"
-    return f"{value:.0f}" if name == "active_units" else f"{value:.2f}"
 
 
 def _columns(points: Sequence[Point]) -> list[str]:

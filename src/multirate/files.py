@@ -1,5 +1,6 @@
 """Files that are either whole or absent: atomic writes, and JSON with errors that name the file."""
 
+import errno
 import json
 import os
 import threading
@@ -8,6 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from multirate.errors import DataError
+
+_FREE_SPACE = "free some space"
+_OTHER_FOLDER = "choose another folder"
+_REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EROFS: _OTHER_FOLDER,
+    errno.EACCES: _OTHER_FOLDER,
+    errno.EPERM: _OTHER_FOLDER,
+    errno.ENOTDIR: _OTHER_FOLDER,
+    errno.EEXIST: _OTHER_FOLDER,
+}
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> Path:
@@ -36,8 +49,8 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
+        remedy = _REMEDIES.get(error.errno or 0, "check the folder and its permissions, or choose another")
+        raise DataError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -64,11 +77,12 @@ def write_json(path: str | Path, value: Any) -> Path:
     return write_atomic(path, text + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, remedy: str = "check the path") -> Any:
     """Read a JSON file.
 
     Args:
         path: the file to read.
+        remedy: what to do if there is no such file, for the message.
 
     Returns:
         The decoded value.
@@ -79,6 +93,6 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"no file {path}") from error
+        raise DataError(f"no file {path}; {remedy}") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"cannot read {path} as JSON: {error}") from error

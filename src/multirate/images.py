@@ -63,7 +63,9 @@ def prior_samples(model: nn.Module, betas: Sequence[float] | None = None, n: int
     def draw() -> Tensor:
         with seeded(seed, "prior_samples"):
             z = prior().sample((n,))
-        return decode(z.reshape(n, *prior().event_shape)).mean  # type: ignore[no-any-return]
+        # A prior of independent latents may have them as its batch shape: Normal(zeros(Z), ones(Z)).
+        shape = prior().event_shape or z.shape[1:]
+        return decode(z.reshape(n, *shape)).mean  # type: ignore[no-any-return]
 
     return _rows(model, betas, draw)
 

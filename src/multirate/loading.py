@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from multirate.beta import BetaRange
-from multirate.errors import DataError
+from multirate.errors import ConversionError, DataError
 from multirate.models import build
 from multirate.plan import GatedLayer, Plan
-from multirate.saving import read_description, read_tensors
+from multirate.saving import DESCRIPTION, read_description, read_tensors
 from multirate.wrapper import MultiRate
 
 
@@ -25,17 +25,20 @@ def load(folder: str | Path, base: nn.Module | None = None) -> nn.Module:
         The plain or multi-rate model, in evaluation mode, on the CPU.
 
     Raises:
-        DataError: if a file is missing or damaged, or the tensors do not fit the network.
+        DataError: if a file is missing, damaged or of wrong content, or the tensors do not fit the network.
         ConversionError: if the gated layers do not fit the network.
     """
     description, tensors = read_description(folder), read_tensors(folder)
-    if base is not None:
-        network = copy.deepcopy(base)
-    elif description["model"] is not None:
-        network = build(description["model"], **description["options"])
-    else:
-        raise DataError(f"{folder} holds a {description['class']}, which is not built in; pass an instance as base=...")
-    model = network if description["multirate"] is None else _multirate(network, description["multirate"])
+    try:
+        network = copy.deepcopy(base) if base is not None else _built_in(description, folder)
+        model = network if description["multirate"] is None else _multirate(network, description["multirate"])
+    except ConversionError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise DataError(
+            f"{Path(folder) / DESCRIPTION} does not describe a model: {reason}; save the model again"
+        ) from error
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if name in tensors:
             value.data = value.data.to(tensors[name].dtype)
@@ -48,6 +51,13 @@ def load(folder: str | Path, base: nn.Module | None = None) -> nn.Module:
     return model.eval()
 
 
+def _built_in(description: dict[str, Any], folder: str | Path) -> nn.Module:
+    if description["model"] is None:
+        raise DataError(f"{folder} holds a {description['class']}, which is not built in; pass an instance as base=...")
+    return build(description["model"], **description["options"])
+
+
 def _multirate(network: nn.Module, description: dict[str, Any]) -> MultiRate:
     layers = tuple(GatedLayer(**layer) for layer in description["gated"])
-    return MultiRate(network, BetaRange(*description["beta_range"]), Plan(layers))
+    low, high = description["beta_range"]
+    return MultiRate(network, BetaRange(low, high), Plan(layers))

@@ -72,7 +72,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     Raises:
         DataError: if the file is missing, not JSON or of another schema.
     """
-    description = read_json(Path(folder) / DESCRIPTION)
+    description = read_json(Path(folder) / DESCRIPTION, _remedy(Path(folder)))
     schema = description.get("schema") if isinstance(description, dict) else None
     if schema != SCHEMA:
         raise DataError(f"{Path(folder) / DESCRIPTION} has schema {schema!r}, not {SCHEMA!r}; is this a saved model?")
@@ -95,6 +95,15 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(path.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"no file {path}; save the model again") from error
+        raise DataError(f"no file {path}; {_remedy(path.parent)}") from error
     except (OSError, SafetensorError) as error:
         raise DataError(f"cannot read {path}: {error}; the file is damaged, save the model again") from error
+
+
+def _remedy(folder: Path) -> str:
+    """Say what to do about a folder where one of the two files is missing."""
+    if (folder / "model" / DESCRIPTION).is_file():
+        return f"{folder} is a run: load {folder / 'model'}"
+    if folder.name == "model" and (folder.parent / "config.yaml").is_file():
+        return f"the run in {folder.parent} is not finished: train with --resume (resume=True) to complete it"
+    return "check the path, or save the model again"

@@ -1,8 +1,10 @@
 """From a trained run to its report, by the commands a user types."""
 
 import csv
+import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 
 import multirate as mr
 from multirate.cli.main import main
-from multirate.cli.shared import parse_betas, parse_grid
-from multirate.errors import UsageError
+from multirate.cli.shared import counted, parse_betas, parse_grid
+from multirate.errors import DataError, UsageError
+from multirate.experiments import pictures
 
 GRIDS = [
     ("20", 20),
@@ -22,7 +25,7 @@ GRIDS = [
     ("1,0.1, 10", [0.1, 1.0, 10.0]),
     ("1e-2,1", [0.01, 1.0]),
 ]
-NOT_BETAS = ["", ",", "-1,2", "0.1,inf", "nan", "a"]
+NOT_BETAS = ["", ",", "-1,2", "0.1,inf", "nan", "a", "²"]
 
 
 def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
@@ -130,6 +133,83 @@ def test_a_plain_run_is_evaluated_at_its_own_beta(baselines: Path, capsys: pytes
     assert [point["beta"] for point in curve["points"]] == [0.05]
 
 
+def test_a_plain_run_is_refused_at_another_beta(baselines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = baselines / "beta-0.05"
+    assert main(["evaluate", str(run), "--betas", "0.1", "--no-figures"]) == 2
+    assert "trained at beta 0.05" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--betas", "0.05", "--no-figures"]) == 0
+
+
+@pytest.fixture
+def compared(trained: Path, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A copy of the evaluated run, compared with the sweep."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("figures", "baselines", "comparison.json"))
+    assert main(["compare", str(run), str(baselines)]) == 0
+    capsys.readouterr()
+    return run
+
+
+def test_compare_draws_the_figures_that_the_report_shows(compared: Path, baselines: Path) -> None:
+    assert {"rate_distortion.png", "against_beta.png", "gaps.png"} <= {p.name for p in (compared / "figures").iterdir()}
+
+
+def test_comparison_json_holds_every_family(
+    compared: Path, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.json"
+    dataclasses.replace(mr.Curve.load(baselines / "curve.json"), label="others").save(other)
+    printed = as_json(capsys, "compare", str(compared), str(baselines), str(other))
+    assert [entry["baseline"] for entry in printed] == ["beta-VAE mlp", "others"]
+    assert json.loads((compared / "comparison.json").read_text()) == printed
+    assert (compared / "figures" / "gaps_2.png").exists()
+
+
+def test_baselines_of_other_examples_are_left_out_with_a_note(
+    compared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(compared), "--betas", "3", "--examples", "50"]) == 0
+    printed = capsys.readouterr().out
+    assert "50 examples" in printed
+    assert printed.index("50 examples") < printed.index("note: baselines left out: beta-VAE mlp")
+    assert "multirate compare" in printed.partition("baselines left out")[2].splitlines()[0]
+    assert not list((compared / "figures").glob("gaps*.png"))
+    assert main(["plot", str(compared)]) == 0
+    assert main(["report", str(compared)]) == 0
+
+
+def test_the_table_is_printed_before_anything_is_drawn(
+    compared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise DataError("no room for figures")
+
+    monkeypatch.setattr(pictures, "draw", fail)
+    assert main(["evaluate", str(compared), "--betas", "3", "--examples", "1"]) == 1
+    assert "digits test, 1 example, nats" in capsys.readouterr().out
+
+
+def test_the_report_draws_anew_what_is_older_than_the_curve(compared: Path) -> None:
+    assert main(["report", str(compared)]) == 0
+    drawn = {path: path.stat().st_mtime_ns for path in (compared / "figures").glob("*.png")}
+    assert {"reconstructions", "prior_samples"} <= {path.stem for path in drawn}
+    assert main(["report", str(compared)]) == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in drawn.items())
+    assert main(["evaluate", str(compared), "--betas", "8", "--no-figures"]) == 0
+    assert main(["report", str(compared)]) == 0
+    assert all(path.stat().st_mtime_ns > time for path, time in drawn.items())
+
+
+def test_a_sweep_and_a_folded_model_are_told_from_runs(
+    trained: Path, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(baselines)]) == 1
+    assert f"it is a sweep; name one of its runs, such as {baselines / 'beta-0.05'}" in capsys.readouterr().err
+    assert main(["fold", str(trained), "--beta", "1", "--out", str(tmp_path / "plain")]) == 0
+    assert main(["evaluate", str(tmp_path / "plain")]) == 1
+    assert "it is a saved model" in capsys.readouterr().err
+
+
 def test_a_run_without_a_curve_says_how_to_make_one(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,5 +245,16 @@ def test_a_grid_is_a_count_or_betas(text: str, expected: int | list[float]) -> N
 
 @pytest.mark.parametrize("text", NOT_BETAS)
 def test_what_is_no_beta_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="beta"):
-        parse_betas(text)
+    for parse in (parse_betas, parse_grid):
+        with pytest.raises(UsageError, match="beta"):
+            parse(text)
+
+
+def test_one_beta_must_not_look_like_a_count() -> None:
+    with pytest.raises(UsageError, match=r"1 is a count; for the single beta 1 write 1\.0 or 1,"):
+        parse_grid("1")
+
+
+@pytest.mark.parametrize(("number", "text"), [(1, "1 beta"), (0, "0 betas"), (1200, "1,200 betas")])
+def test_one_thing_is_singular(number: int, text: str) -> None:
+    assert counted(number, "beta") == text

@@ -20,6 +20,7 @@ ERRORS = [
     (TrainingError("the loss is nan\nat step 3"), 1, "the loss is nan at step 3"),
     (KeyboardInterrupt(), 130, "interrupted; run the same command again"),
     (KeyboardInterrupt("go on with --resume"), 130, "interrupted; go on with --resume"),
+    (RuntimeError("shapes\ndiffer"), 1, "RuntimeError: shapes differ (--debug shows the traceback)"),
     (OSError(errno.ENOSPC, "No space left on device", "runs/a"), 1, "the disk is full: runs/a could not be written"),
     (PermissionError(errno.EACCES, "Permission denied", "runs/a"), 1, "runs/a: Permission denied"),
 ]
@@ -40,6 +41,25 @@ WRONG_USAGE = [
     ["data", "describe"],
     ["data", "describe", "mnits"],
     ["inspect", "resnett"],
+    ["train", "--out", ""],
+    ["train", "--out="],
+    ["train", "--out", "unused", "--beta", "1", "--beta-low", "0.1"],
+    ["train", "--out", "unused", "--beta", "1", "--beta-high", "3"],
+    ["train", "--out", "unused", "--beta", "1", "--response", "paper"],
+    ["train", "--out", "unused", "--kl-schedule", "linear"],
+]
+STOPPED = "stopped after step 3 of 9; go on with --resume (resume=True) in runs/a"
+INTERRUPTED = [
+    ("train", STOPPED, "stopped after step 3 of 9; go on with the same command and --resume"),
+    ("sweep", STOPPED, "stopped after step 3 of 9; go on with the same command: finished betas are kept"),
+    ("quickstart", STOPPED, "stopped after step 3 of 9; go on with the same command: what is finished is kept"),
+    ("quickstart", "", "go on with the same command: what is finished is kept"),
+]
+SYNTAX = [
+    ("compare", "usage: multirate compare [-h] RUN BASELINE [BASELINE ...] "),
+    ("data", "usage: multirate data [-h] [{list,describe,fetch}] [NAME] "),
+    ("evaluate", "Leave the figures out"),
+    ("train", "binarize=none"),
 ]
 
 
@@ -106,6 +126,25 @@ def test_each_error_is_one_line_and_its_exit_code(
     if not isinstance(error, KeyboardInterrupt):
         assert main(["data", "--debug"]) == code
         assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "stop", "message"), INTERRUPTED)
+def test_after_an_interruption_the_command_says_how_to_go_on(
+    command: str, stop: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(options: object) -> None:
+        raise KeyboardInterrupt(stop)
+
+    module = entry.importlib.import_module(f"multirate.cli.{command}")
+    monkeypatch.setattr(module, "run", interrupt)
+    assert main([command, "--out", "unused"]) == 130
+    assert capsys.readouterr().err == f"multirate: error: interrupted; {message}\n"
+
+
+@pytest.mark.parametrize(("command", "text"), SYNTAX)
+def test_help_shows_what_can_be_written(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert text in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", WRONG_USAGE, ids=" ".join)

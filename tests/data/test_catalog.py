@@ -1,13 +1,15 @@
+import gzip
+import hashlib
 import subprocess
 import sys
 
 import pytest
 
 from multirate.data.catalog import DATA_SETS, DataSet, describe, fetch
-from multirate.data.download import RemoteFile
+from multirate.data.download import RemoteFile, verify
 from multirate.data.loading import _LOADERS
 from multirate.data.names import DATA_NAMES
-from multirate.errors import UsageError
+from multirate.errors import DataError, UsageError
 
 
 def test_every_name_has_a_description_an_entry_and_a_loader():
@@ -68,3 +70,36 @@ def test_names_and_descriptions_need_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_that_fails_its_checksum_is_not_ready_and_not_fetched(tmp_path, monkeypatch):
+    good = "sha256:" + hashlib.sha256(b"good").hexdigest()
+    files = (RemoteFile("a", "http://127.0.0.1:1/a", good),)
+    monkeypatch.setitem(DATA_SETS, "made", DataSet("none", "here", (1,), {}, files))
+    monkeypatch.setitem(DATA_NAMES, "made", "one file")
+    path = tmp_path / "made" / "a"
+    path.parent.mkdir()
+    path.write_bytes(b"bad")
+    said = describe("made", tmp_path)
+    assert (said["ready"], said["files"][0]["verified"]) == (False, False)
+    with pytest.raises(DataError, match=r"a fails its checksum \(sha256:.*remove it and fetch it again"):
+        fetch("made", tmp_path)
+    path.write_bytes(b"good")
+    said = describe("made", tmp_path)
+    assert (said["ready"], said["files"][0]["verified"]) == (True, True)
+    assert fetch("made", tmp_path) == [path]
+
+
+@pytest.mark.parametrize(
+    ("stored", "verified"),
+    [(gzip.compress(b"good", 1), True), (b"good", True), (gzip.compress(b"bad"), False), (b"\x1f\x8bcut", False)],
+)
+def test_a_copy_that_was_compressed_again_is_as_good(tmp_path, stored, verified):
+    published = hashlib.sha256(gzip.compress(b"good", 9, mtime=1)).hexdigest()
+    file = RemoteFile("a.gz", "http://127.0.0.1:1/a.gz", f"sha256:{published}", hashlib.sha256(b"good").hexdigest())
+    (tmp_path / "a.gz").write_bytes(stored)
+    assert verify(file, tmp_path / "a.gz") is verified
+
+
+def test_real_mnist_is_verified(data_dir):
+    assert describe("mnist", data_dir)["ready"]

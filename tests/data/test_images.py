@@ -133,3 +133,12 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
         load(tmp_path, key="x")
     with pytest.raises(UsageError, match="size is the side"):
         load(tmp_path, size=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("size", "abc"), ("size", 2.5), ("size", True), ("grayscale", "yes"), ("grayscale", 1)]
+)
+def test_an_option_of_the_wrong_type_is_refused(tmp_path, option, value):
+    save(tmp_path / "a.png", COLOUR[0])
+    with pytest.raises(UsageError, match=rf"{option} is .*; got '?{value}"):
+        load(tmp_path, **{option: value})

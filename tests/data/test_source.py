@@ -297,3 +297,48 @@ def test_a_source_of_ones_own_is_a_source():
     source = as_source(Constant())
     assert source.batch(INDICES).shape == (5, 2)
     assert "5 examples of shape [2], gaussian" in repr(source)
+
+
+@pytest.mark.parametrize("make", [as_source, lambda x: DatasetSource(Items(list(x)))], ids=["tensor", "dataset"])
+@pytest.mark.parametrize("x", [UNIT * 100, BYTES.float(), UNIT - 0.5], ids=["to 100", "to 255", "from -0.5"])
+def test_a_bernoulli_likelihood_is_refused_for_values_outside_0_to_1(make, x):
+    source = make(x)
+    source.check_likelihood("gaussian")
+    low, high = source.value_range
+    assert (low, high) == pytest.approx((x.min().item(), x.max().item()), abs=1.0, rel=0.05)
+    remedy = "" if low < 0 else "divide them by scale=.* or "
+    with pytest.raises(UsageError, match=rf'values from .* to .* needs \[0, 1\]; {remedy}use likelihood="gaussian"'):
+        source.check_likelihood("bernoulli")
+
+
+@pytest.mark.parametrize("x", [UNIT, BITS, BYTES, BITS.bool(), BITS.to(torch.uint8) * 255], ids=str)
+def test_a_bernoulli_likelihood_suits_values_from_0_to_1(x):
+    as_source(x).check_likelihood("bernoulli")
+    assert as_source(x).value_range == pytest.approx((0, 1), abs=0.01)
+
+
+def test_a_source_of_unknown_range_suits_every_likelihood():
+    class Unknown(Source):
+        def __len__(self):
+            return 1
+
+        def batch(self, indices):
+            return torch.full((len(indices), 1), 9.0)
+
+    Unknown((1,), name="own", split="train", likelihood="gaussian").check_likelihood("bernoulli")
+
+
+def test_bad_values_are_named_by_file_and_first_index():
+    x = UNIT.clone()
+    x[7, 0, 0, 0] = float("nan")
+    x[9, 0, 0, 0] = float("inf")
+    with pytest.raises(DataError, match=r"^there/x\.npy: 2 of 40 .* the first at index 7"):
+        TensorSource(x, name="x", details={"path": "there/x.npy"})
+    with pytest.raises(DataError, match=r"^own: 2 of 40"):
+        TensorSource(x, name="own")
+
+
+@pytest.mark.parametrize("scale", ["255", True, [2]])
+def test_a_scale_that_is_no_number_is_refused(scale):
+    with pytest.raises(UsageError, match="scale must be a number"):
+        TensorSource(UNIT, scale=scale)

@@ -1,15 +1,17 @@
 """Runs read back from their folder, also those that were trained from Python."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import multirate as mr
 from multirate.errors import DataError, UsageError
-from multirate.experiments.pictures import draw_pictures, report
-from multirate.experiments.run import FirstExamples, evaluate_run, open_run
+from multirate.experiments.pictures import draw, draw_pictures, report
+from multirate.experiments.run import FirstExamples, evaluate_run, open_run, train
 from multirate.experiments.spec import RunSpec
+from multirate.models.gaussian import GaussianVAE
 
 
 def test_the_first_examples_are_those_of_the_source() -> None:
@@ -54,8 +56,79 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A run of a class that is not built in, trained from Python on digits and measured there."""
+
+    class Own(GaussianVAE):
+        pass
+
+    torch.manual_seed(0)
+    model = mr.models.mlp(shape=(1, 8, 8), latents=3, hidden=(16,))
+    model.__class__ = Own
+    gated = mr.convert(model, mr.BetaRange(0.1, 1.0))
+    mr.fit(gated, mr.data.load("digits", "train"), out=tmp_path / "own", epochs=1, progress=False)
+    mr.evaluate(gated, mr.data.load("digits", "test"), betas=3, progress=False).save(tmp_path / "own" / "curve.json")
+    return tmp_path / "own"
+
+
+def test_a_run_of_an_own_class_is_drawn_and_reported_from_its_curve(own: Path) -> None:
+    notes: list[str] = []
+    run = open_run(own)
+    assert {path.stem for path in draw(run, say=notes.append)} == {"rate_distortion", "against_beta", "training"}
+    assert report(run, say=notes.append).stat().st_size > 10_000
+    assert all(note.startswith("note: no pictures: the model of") for note in notes)
+    assert len(notes) == 2
+
+
+def test_a_run_of_an_own_class_says_how_to_measure_it_in_python(own: Path) -> None:
+    with pytest.raises(DataError, match=r"multirate\.load\('.*own/model', base=Own\(\.\.\.\)\); curve = multirate"):
+        evaluate_run(open_run(own), progress=False)
+
+
+def test_the_curve_records_how_the_model_was_trained(tmp_path: Path) -> None:
+    spec = RunSpec(data="digits", model="mlp", hidden=(16,), latents=3, examples=200, beta=0.5)
+    config = mr.TrainConfig(epochs=1, batch_size=64, learning_rate=2e-3, kl_schedule="linear", seed=4)
+    train(spec, config, tmp_path, progress=False)
+    details = evaluate_run(open_run(tmp_path), progress=False).details
+    expected = {"epochs": 1, "training_batch_size": 64, "learning_rate": 2e-3, "kl_schedule": "linear"}
+    expected |= {"training_seed": 4, "training_examples": 200, "latents": 3, "hidden": [16]}
+    assert details | expected == details
+
+
+def test_a_run_stopped_while_its_model_was_written_is_not_finished(tmp_path: Path) -> None:
+    spec = RunSpec(data="digits", model="mlp", hidden=(16,), latents=3, beta=1.0)
+    train(spec, mr.TrainConfig(epochs=1), tmp_path, progress=False)
+    (tmp_path / "model" / "model.json").unlink()
+    with pytest.raises(DataError, match="not finished"):
+        open_run(tmp_path)
+    train(spec, mr.TrainConfig(epochs=1), tmp_path, resume=True, progress=False)
+    assert open_run(tmp_path).model is not None
+
+
+def test_a_record_that_is_no_text_is_an_error_in_data(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"training: \xff\xfe")
+    with pytest.raises(DataError, match=r"config\.yaml"):
+        open_run(tmp_path)
+
+
+def test_bernoulli_is_refused_for_data_beyond_0_and_1_before_anything_is_written(tmp_path: Path) -> None:
+    torch.save(torch.rand(64, 5) * 9, tmp_path / "rows.pt")
+    spec = RunSpec(data=str(tmp_path / "rows.pt"), hidden=(8,), likelihood="bernoulli")
+    with pytest.raises(UsageError, match=r"--data-options scale=.*--likelihood gaussian"):
+        train(spec, mr.TrainConfig(epochs=1), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [{"beta_low": 0.1}, {"beta_high": 3.0}, {"response": "paper"}])
+def test_options_that_a_plain_model_has_no_use_for_are_refused(option: dict[str, Any]) -> None:
+    RunSpec(**option)
+    with pytest.raises(UsageError, match=next(iter(option))):
+        RunSpec(beta=1.0, **option)
+
+
 def test_loader_options_are_read_as_yaml() -> None:
-    spec = RunSpec(data_options=("binarize=false", "size=32", "key=images", "split-seed=3"))
-    assert spec.loader_options() == {"binarize": False, "size": 32, "key": "images", "split_seed": 3}
+    spec = RunSpec(data_options=("binarize=none", "size=32", "key=images", "split-seed=3"))
+    assert spec.loader_options() == {"binarize": "none", "size": 32, "key": "images", "split_seed": 3}
     with pytest.raises(UsageError, match="name=value"):
         RunSpec(data_options=("size",))

@@ -1,6 +1,8 @@
 """Sweeps go on where they stopped, and give the same in one process and in several."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,21 @@ def test_a_sweep_that_lost_a_model_trains_it_again(tmp_path: Path) -> None:
 def test_another_split_is_measured_anew(tmp_path: Path) -> None:
     sweep(SPEC, BETAS, CONFIG, tmp_path, progress=False, say=silent)
     assert sweep(SPEC, BETAS, CONFIG, tmp_path, split="validation", progress=False, say=silent).split == "validation"
+
+
+@pytest.mark.parametrize("other", [{"examples": 50}, {"data": "rows"}])
+def test_a_curve_of_other_examples_or_data_is_measured_anew(other: dict[str, Any], tmp_path: Path) -> None:
+    first = sweep(SPEC, BETAS[:1], CONFIG, tmp_path / "sweep", progress=False, say=silent)
+    stored = tmp_path / "sweep" / "beta-0.1" / "curve.json"
+    dataclasses.replace(mr.Curve.load(stored), **other).save(stored)
+    again = sweep(SPEC, BETAS[:1], CONFIG, tmp_path / "sweep", progress=False, say=silent)
+    assert (again.data, again.examples, again.points) == ("digits", 300, first.points)
+
+
+def test_betas_that_differ_in_the_last_digits_get_folders_of_their_own() -> None:
+    betas = (0.1, 1.0, 0.1234567, 0.12345671, 1e-7)
+    names = ["beta-0.1", "beta-1", "beta-0.1234567", "beta-0.12345671", "beta-1e-07"]
+    assert [module._folder_name(beta) for beta in betas] == names
 
 
 def test_other_options_in_the_same_folder_are_refused(tmp_path: Path) -> None:

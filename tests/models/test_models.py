@@ -185,3 +185,17 @@ def test_builders_stay_functions_after_their_files_are_imported():
 def test_names_import_no_torch():
     code = "import sys, multirate.models.names, multirate.training.config; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", models.MODEL_NAMES)
+@pytest.mark.parametrize(
+    ("option", "value"), [("shape", 28), ("shape", "28"), ("shape", None), ("shape", (1, True, 28)), ("latents", True)]
+)
+def test_an_option_of_the_wrong_type_is_refused_with_its_value(name, option, value):
+    with pytest.raises(UsageError, match=rf"{option} must be .*; got "):
+        models.build(name, **{option: value})
+
+
+def test_hidden_widths_are_a_list():
+    with pytest.raises(UsageError, match=r"hidden must be .*; got 512"):
+        models.mlp(hidden=512)

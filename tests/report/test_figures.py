@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -122,3 +123,35 @@ def test_importing_the_report_loads_neither_torch_nor_matplotlib() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+LABELLED = {
+    "reference": (MULTI_RATE, BASELINES),
+    "close": (MULTI_RATE, [(b, r * 1.02, d - 0.6) for b, r, d in MULTI_RATE]),
+    "ours alone": (MULTI_RATE, []),
+    "one point": (MULTI_RATE[:1], []),
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), LABELLED.values(), ids=LABELLED.keys())
+def test_beta_labels_lie_on_no_line_no_point_and_no_other_label(ours: Any, theirs: Any) -> None:
+    curve = make(ours, "multi-rate")
+    figure = rate_distortion(curve, [make(theirs, "beta-VAE")] if theirs else [])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == len(theirs or ours)
+    assert all(text.get_path_effects() for text in axes.texts)
+    frame, legend = axes.get_window_extent(), axes.get_legend()
+    assert legend is not None
+    for i, box in enumerate(boxes):
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+        assert not any(box.overlaps(other) for other in [*boxes[:i], legend.get_window_extent()])
+        for line in axes.get_lines():
+            data = np.asarray(line.get_xydata())
+            if len(data):
+                points = axes.transData.transform(data)
+                dense = np.concatenate([np.linspace(a, b, 50) for a, b in pairwise([*points, points[-1]])])
+                used = points if line.get_linestyle() == "None" else dense
+                inside = (used > [box.x0, box.y0]).all(1) & (used < [box.x1, box.y1]).all(1)
+                assert not inside.any(), axes.texts[i].get_text()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,46 @@ def test_a_picture_is_one_of_two_kinds() -> None:
 
 def test_the_page_is_of_a_size_that_can_be_mailed(whole: str) -> None:
     assert len(whole) < 1_000_000
+
+
+OTHERS = {
+    "examples": replace(BASELINE, examples=500),
+    "data": replace(BASELINE, data="omniglot"),
+    "likelihood": replace(BASELINE, details={"likelihood": "gaussian"}),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "in the folder"])
+def test_baselines_that_cannot_be_compared_are_left_out_with_a_note(run: Path, what: str, given: bool) -> None:
+    replace(CURVE, details={**CURVE.details, "likelihood": "bernoulli"}).save(run / "curve.json")
+    BASELINE.save(run / "comparison.json")
+    other = OTHERS[what]
+    if not given:
+        other.save(run / "baselines" / "00-beta-vae.json")
+    _, checked = written(run, *([other] if given else []))
+    note = f"baselines left out: beta-VAE resnet (β = 0.01, 0.1, 1, 10) differ in {what}; run multirate compare again"
+    assert note in checked.text
+    assert "There are no dedicated models to compare with yet" in checked.text
+
+
+def test_baselines_that_can_be_compared_stay_beside_those_that_cannot(run: Path) -> None:
+    replace(BASELINE, examples=500, label="small").save(run / "baselines" / "01-small.json")
+    _, checked = written(run)
+    assert "baselines left out: small" in checked.text
+    assert "Against beta-VAE resnet, its gap" in checked.text
+
+
+def test_baselines_off_the_curve_or_that_do_not_go_together_are_left_out(run: Path) -> None:
+    _, checked = written(run, make([(50.0, 1.0, 190.0)], "beta-VAE"))
+    assert "baselines left out: beta-VAE (β = 50) cannot be compared (no beta of" in checked.text
+    twins = [replace(make([(0.1, 80.0, 45.0)], "twin"), seed=seed) for seed in (0, 1)]
+    _, checked = written(run, *twins)
+    assert "do not go together (cannot merge curves that differ in seed: 0, 1)" in checked.text
+
+
+def test_details_that_some_members_do_not_know_are_passed_over(run: Path) -> None:
+    details = {"epochs": [8, None, 8, 8], "likelihood": None, "seconds": [1.0, None], "latents": [None, 3]}
+    replace(CURVE, details=details).save(run / "curve.json")
+    _, checked = written(run)
+    assert not [words for words in ("[8", "[1.0", "[None", "None likelihood", "None]") if words in checked.text]

@@ -18,11 +18,18 @@ def test_the_newest_two_are_kept(tmp_path):
     for step in (5, 50, 1_000_000):
         checkpoint.save(tmp_path, step, {"step": step})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000050.pt", "step-001000000.pt"]
-    assert checkpoint.load(checkpoint.latest(tmp_path))["step"] == 1_000_000
+    assert checkpoint.load(checkpoint.newest_first(tmp_path)[0])["step"] == 1_000_000
 
 
-def test_no_checkpoint_is_none(tmp_path):
-    assert checkpoint.latest(tmp_path / "nothing") is None
+def test_a_folder_that_is_missing_has_no_checkpoints(tmp_path):
+    assert checkpoint.newest_first(tmp_path / "nothing") == []
+
+
+def test_a_file_that_holds_a_list_is_no_checkpoint(tmp_path):
+    path = tmp_path / "step-000000001.pt"
+    torch.save([1, 2], path)
+    with pytest.raises(TrainingError, match="holds something else; delete it"):
+        checkpoint.load(path)
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"x" * 100])

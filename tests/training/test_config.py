@@ -22,13 +22,31 @@ WRONG = [
     {"kl_warmup_fraction": 1.1},
     {"kl_cycles": 0},
     {"precision": "fp8"},
+    {"epochs": 1.5},
+    {"epochs": "3"},
+    {"epochs": True},
+    {"batch_size": 2.5},
+    {"seed": 1.5},
+    {"seed": None},
+    {"warmup_steps": 2.0},
+    {"learning_rate": "0.1"},
+    {"learning_rate": None},
+    {"clip_norm": "1"},
+    {"beta": True},
+    {"compile": 1},
+    {"device": 0},
 ]
 
 
 @pytest.mark.parametrize("options", WRONG, ids=str)
 def test_a_value_that_cannot_be_right_is_refused_by_name(options):
-    with pytest.raises(UsageError, match=next(iter(options))):
+    ((name, value),) = options.items()
+    with pytest.raises(UsageError, match=f"{name} must be .*; got .*{value}"):
         TrainConfig(**options)
+
+
+def test_a_whole_number_is_a_number():
+    assert TrainConfig(learning_rate=1, beta=4, clip_norm=2, warmup_steps=None, device="cpu").beta == 4
 
 
 def test_a_config_is_plain_and_frozen():

@@ -11,7 +11,7 @@ from torch import nn
 
 import multirate as mr
 from multirate.data.source import TensorSource
-from multirate.errors import TrainingError, UsageError
+from multirate.errors import DataError, TrainingError, UsageError
 from multirate.models import linear, mlp
 from multirate.seeding import seeded
 from multirate.terms import Terms
@@ -22,12 +22,28 @@ FAST = {"epochs": 3, "batch_size": 32, "log_every": 2, "progress": False}
 KINDS = ["plain", "multirate"]
 
 
+class Normalised(nn.Module):
+    """A VAE of one latent with BatchNorm, whose statistics are a state that is no parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+        self.decoder = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 16))
+
+    def terms(self, x):
+        mean = self.encoder(x)
+        z = mean + torch.randn_like(mean)
+        return Terms(0.5 * mean.square().sum(1), 0.5 * (self.decoder(z) - x.flatten(1)).square().sum(1))
+
+
 def data(n=100):
     return (torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(1)) > 0.5).float()
 
 
 def make(kind="plain"):
     with seeded(0):
+        if kind == "batchnorm":
+            return Normalised()
         base = mlp(shape=(1, 4, 4), latents=3, hidden=(8,))
     return base if kind == "plain" else mr.convert(base, mr.BetaRange(0.01, 10.0))
 
@@ -97,7 +113,7 @@ def test_the_global_generator_is_left_alone_and_not_used(kind):
     assert equal(fit(make(kind), data(), **FAST).model, first)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "batchnorm"])
 @pytest.mark.parametrize("every", [None, 2, 5])
 def test_a_run_that_was_killed_and_resumed_is_equal_bit_for_bit(tmp_path, kind, every):
     options = {**FAST, "checkpoint_every": every, "val": data(10)}
@@ -362,10 +378,22 @@ def test_a_double_model_trains_in_double():
     assert next(model.parameters()).dtype == torch.float64
 
 
-def test_clipping_bounds_the_gradient():
-    free = fit(make(), data(), **FAST).model
-    clipped = fit(make(), data(), clip_norm=1e-3, **FAST).model
-    assert not equal(free, clipped)
+@pytest.mark.parametrize("clip_norm", [None, 1e-3, 1e6])
+def test_clipping_bounds_the_norm_of_all_gradients_together(monkeypatch, clip_norm):
+    seen = {}
+    step = torch.optim.Adam.step
+
+    def watched(self, *arguments, **keywords):
+        gradients = [p.grad.double() for group in self.param_groups for p in group["params"]]
+        seen.setdefault(clip_now, []).append(torch.cat([g.flatten() for g in gradients]).norm().item())
+        return step(self, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    for clip_now in (None, clip_norm):
+        fit(make("multirate"), data(), clip_norm=clip_now, **{**FAST, "epochs": 1})
+    assert min(seen[None]) > 1e-3
+    expected = seen[None][:3] if clip_norm != 1e-3 else [1e-3] * 3
+    assert seen[clip_norm][:3] == pytest.approx(expected, rel=1e-2)
 
 
 def test_one_process_may_train_at_several_precisions():
@@ -467,3 +495,64 @@ Path(sys.argv[1], "total-" + os.environ["RANK"]).write_text(total.hex())
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "total-0").read_text() == (tmp_path / "run" / "total-1").read_text()
     assert [line["step"] for line in metrics(tmp_path / "run")] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("missing", [("model.json",), ("model.json", "model.safetensors")])
+def test_a_run_killed_while_its_model_was_written_is_completed_by_resume(tmp_path, missing):
+    model = fit(make("multirate"), data(), out=tmp_path, **FAST).model
+    for name in missing:
+        (tmp_path / "model" / name).unlink()
+    with pytest.raises(DataError, match=r"is not finished: train with --resume \(resume=True\) to complete it"):
+        mr.load(tmp_path / "model")
+    fit(make("multirate"), data(), out=tmp_path, resume=True, **FAST)
+    assert equal(mr.load(tmp_path / "model"), model)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
+    whole = fit(make(), data(), out=tmp_path / "whole", **FAST)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(make(), Interrupting(data(), 8, RuntimeError("killed")), out=tmp_path / "cut", **FAST)
+    newest = max((tmp_path / "cut" / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"step-000000006.pt, it is damaged; going on from the one before, step 3"):
+        resumed = fit(make(), data(), out=tmp_path / "cut", resume=True, **FAST)
+    assert equal(whole.model, resumed.model)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
+
+
+def test_a_run_without_a_readable_checkpoint_is_refused_and_one_without_any_starts_again(tmp_path):
+    whole = fit(make(), data(), out=tmp_path, **FAST)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"step-000000009\.pt, it is damaged"):
+        fit(make(), data(), out=tmp_path, resume=True, **FAST)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.warns(UserWarning, match="holds no checkpoint; starting again from step 0"):
+        again = fit(make(), data(), out=tmp_path, resume=True, **FAST)
+    assert equal(whole.model, again.model)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cyclical"])
+def test_a_multirate_model_takes_no_kl_schedule(schedule):
+    with pytest.raises(UsageError, match=f"kl_schedule '{schedule}' is for a plain VAE"):
+        fit(make("multirate"), data(), kl_schedule=schedule, **FAST)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_far_from_unit_variance_are_warned_of(kind):
+    model = linear(shape=(1, 4, 4), latents=2)
+    model = model if kind == "plain" else mr.convert(model, mr.BetaRange(0.1, 10.0))
+    with pytest.warns(UserWarning, match=r"values from 0 to 200.*such as by scale=200"):
+        fit(model, data() * 200, **FAST)
+
+
+def test_data_of_a_good_scale_are_not_warned_of():
+    fit(linear(shape=(1, 4, 4), latents=2), data() * 4 - 2, **FAST)
+
+
+def test_a_loss_that_is_not_finite_names_the_values_of_its_batch():
+    with pytest.raises(TrainingError, match=r"on a batch with values from 0 to 100, so .*divide the data by a scale"):
+        fit(Constant(bad_after=4), data() * 100, **FAST)
+    with pytest.raises(TrainingError, match=r"values from 0 to 1, so the run cannot go on: lower learning_rate"):
+        fit(Constant(bad_after=4), data(), **FAST)

@@ -56,3 +56,15 @@ def test_without_a_path_nothing_is_kept():
 def test_versions_and_commit_are_words():
     assert {"python", "torch"} <= versions().keys()
     assert commit() is None or len(commit()) == 40
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "words"])
+def test_a_config_that_is_no_mapping_is_not_resumed(tmp_path, content):
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(TrainingError, match=r"config\.yaml is not the record of a run; choose another folder"):
+        RunFolder(tmp_path).check_same(DOCUMENT)
+
+
+def test_lines_without_a_step_are_dropped(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"loss": 2.0}\n[3]\n{"step": 2}\n')
+    assert RunFolder(tmp_path).truncate(9) == [{"step": 1}, {"step": 2}]

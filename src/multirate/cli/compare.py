@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions
+from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,15 +17,15 @@ class Options:
     """
 
     run: PositionalRun
-    """Folder of an evaluated run, which also gets comparison.json and baselines/; or a curve.json, to print only."""
-    baselines: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="BASELINE")]
+    """Folder of an evaluated run, which also gets comparison.json, baselines/ and figures/; or a curve.json."""
+    baselines: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="BASELINE [BASELINE ...]")]
     """Sweeps, evaluated runs or curve.json files; runs of one beta each are joined into one curve."""
     shared: SharedOptions = field(default_factory=Shared)
 
 
 def run(options: Options) -> None:
     """Compare and print."""
-    from multirate.experiments.compare import compare_run
+    from multirate.experiments.compare import as_json, compare_run
 
     screen = Screen(options.shared)
     comparisons = compare_run(options.run, options.baselines)
@@ -36,6 +36,11 @@ def run(options: Options) -> None:
         for note in comparison.notes:
             screen.say(f"note: {note}")
     if options.run.is_dir():
-        screen.say(f"wrote {options.run / 'comparison.json'}; next: multirate report {options.run}")
-    found = [comparison.to_dict() for comparison in comparisons]
-    screen.result(found[0] if len(found) == 1 else found)
+        from multirate.experiments.pictures import draw_curves
+
+        figures = draw_curves(options.run, say=screen.say)
+        screen.say(
+            f"wrote {options.run / 'comparison.json'} and {counted(len(figures), 'figure')}; "
+            f"next: multirate report {options.run}"
+        )
+    screen.result(as_json(comparisons))

@@ -18,8 +18,8 @@ class Options:
 
     action: Annotated[Literal["list", "describe", "fetch"], tyro.conf.Positional] = "list"
     """What to do."""
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None
-    """Data set to describe or to fetch."""
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    """Data set to describe or to fetch; nothing for list."""
     data_dir: str | None = None
     """Folder of the original files, tried before MULTIRATE_DATA and the cache; downloads go there."""
     shared: SharedOptions = field(default_factory=Shared)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions, parse_grid
+from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions, counted, parse_grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Options:
     data_dir: str | None = None
     """Folder of the original data files, in place of the run's."""
     figures: bool = True
-    """Draw figures; --no-figures leaves them out."""
+    """Leave the figures out; they are drawn by default."""
     shared: SharedOptions = field(default_factory=Shared)
 
 
@@ -53,9 +53,8 @@ def run(options: Options) -> None:
         data_dir=options.data_dir,
         label=options.label,
     )
-    written = draw(done, data_dir=options.data_dir) if options.figures else []
-    screen.table(
-        curve.table(), f"{curve.label} on {curve.data} {curve.split}, {curve.examples:,} examples, {curve.units}"
-    )
-    screen.say(f"wrote {options.run / 'curve.json'}, curve.csv" + (f" and {len(written)} figures" if written else ""))
+    screen.curve(curve)
+    written = draw(done, data_dir=options.data_dir, say=screen.say) if options.figures else []
+    figures = f" and {counted(len(written), 'figure')}" if written else ""
+    screen.say(f"wrote {options.run / 'curve.json'}, curve.csv{figures}")
     screen.result(curve.to_dict())

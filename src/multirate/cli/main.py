@@ -3,10 +3,12 @@
 import errno
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 from multirate.cli.names import COMMANDS
@@ -83,7 +85,7 @@ def run(command: str, words: Sequence[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt as stop:
-        return _fail(f"interrupted; {str(stop) or getattr(module, 'RESUME', 'run the same command again')}", 130)
+        return _fail(f"interrupted; {_remedy(module, str(stop))}", 130)
     except MultirateError as error:
         return _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
     except BrokenPipeError:
@@ -91,6 +93,8 @@ def run(command: str, words: Sequence[str]) -> int:
         return 1
     except OSError as error:
         return _fail(_explain(error), 1, debug)
+    except Exception as error:
+        return _fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", 1, debug)
     return 0
 
 
@@ -104,16 +108,32 @@ def parse(module: Any, command: str, words: Sequence[str]) -> Any:
 
     Returns:
         An instance of ``module.Options``.
+
+    Raises:
+        UsageError: if a word is empty, most likely a shell variable that was not set.
     """
     import tyro
 
-    expand = getattr(module, "expand", list)
+    expanded = getattr(module, "expand", list)(words)
+    for before, word in pairwise(["", *expanded]):
+        name, equals, value = word.partition("=")
+        if not word or (word.startswith("--") and equals and not value):
+            option = name or (before if before.startswith("--") else "an argument")
+            raise UsageError(f"{option} is empty; give it a value or leave it out")
     return tyro.cli(
         module.Options,
         prog=f"multirate {command}",
-        args=expand(words),
+        args=expanded,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
+
+
+def _remedy(module: Any, stop: str) -> str:
+    """Say where training stopped, if it did, and how to go on: the command knows better than what it called."""
+    if not hasattr(module, "RESUME"):
+        return stop or "run the same command again"
+    where = re.match(r"stopped after step \d+ of \d+", stop)
+    return f"{where[0]}; {module.RESUME}" if where else str(module.RESUME)
 
 
 def _explain(error: OSError) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions
+from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Options:
 
     run: PositionalRun
     """Folder of an evaluated run."""
-    baselines: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="BASELINE")] = ()
+    baselines: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="BASELINE [BASELINE ...]")] = ()
     """Sweeps, evaluated runs or curve.json files, in place of those that `multirate compare` kept."""
     optimum: bool = False
     """For a multi-rate run of model linear: draw its exact rate and distortion on the training data over the
@@ -42,7 +42,7 @@ def run(options: Options) -> None:
         excess = result.excess
         worst = max(range(len(excess)), key=excess.__getitem__)
         screen.say(
-            f"excess over the exact optimum at {len(excess)} betas, nats an example: "
+            f"excess over the exact optimum at {counted(len(excess), 'beta')}, nats an example: "
             f"largest {excess[worst]:.3f} at beta {result.curve.betas[worst]:g}, mean {sum(excess) / len(excess):.3f}"
         )
         for path in paths:
@@ -50,7 +50,7 @@ def run(options: Options) -> None:
         screen.result({"excess": excess, "betas": result.curve.betas.tolist(), "files": [str(path) for path in paths]})
         return
     baselines = [read_curve(path) for path in options.baselines] or None
-    written = draw(finished, baselines, data_dir=options.data_dir)
+    written = draw(finished, baselines, data_dir=options.data_dir, say=screen.say)
     for path in written:
         screen.say(str(path))
     screen.result({"figures": [str(path) for path in written]})

@@ -37,9 +37,7 @@ def run(options: Options) -> None:
     screen = Screen(options.shared)
     done = quickstart(options.out, epochs=options.epochs, jobs=options.jobs, seed=options.seed, say=screen.say)
     curve, comparison = done.curve, done.comparison
-    screen.table(
-        curve.table(), f"{curve.label} on {curve.data} {curve.split}, {curve.examples:,} examples, {curve.units}"
-    )
+    screen.curve(curve)
     screen.table(comparison.table(), f"{comparison.label} against {comparison.baseline} (a gap above 0: worse)")
     for name, text in comparison.summary():
         screen.say(f"{name}: {text}")

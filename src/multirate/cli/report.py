@@ -23,6 +23,6 @@ def run(options: Options) -> None:
     from multirate.experiments.run import open_run
 
     screen = Screen(options.shared)
-    path = report(open_run(options.run))
+    path = report(open_run(options.run), say=screen.say)
     screen.say(f"wrote {path}, {path.stat().st_size / 1024:.0f} KB; open it in a browser")
     screen.result({"report": str(path)})

@@ -5,11 +5,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from multirate.errors import UsageError
+
+if TYPE_CHECKING:
+    from multirate.curve import Curve
 
 RunPath = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 PositionalRun = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -57,10 +60,20 @@ class Screen:
         console.width = max(console.width, 100)
         console.print(table)
 
+    def curve(self, curve: "Curve") -> None:
+        """Print a curve's points, with what was measured as the title."""
+        examples = counted(curve.examples, "example")
+        self.table(curve.table(), f"{curve.label} on {curve.data} {curve.split}, {examples}, {curve.units}")
+
     def result(self, value: Any) -> None:
         """Print the machine-readable result, if it was asked for."""
         if self.json:
             print(json.dumps(value, indent=1, allow_nan=False, default=str))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 beta`` or ``1,200 betas``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def parse_betas(text: str) -> list[float]:
@@ -99,6 +112,10 @@ def parse_grid(text: str) -> int | list[float]:
         The count, or the betas in increasing order.
 
     Raises:
-        UsageError: if it is neither.
+        UsageError: if it is neither, or the count is 1, which is as likely meant as a beta.
     """
-    return int(text) if text.strip().isdigit() else parse_betas(text)
+    if not text.strip().isdecimal():
+        return parse_betas(text)
+    if int(text) == 1:
+        raise UsageError("1 is a count; for the single beta 1 write 1.0 or 1,")
+    return int(text)

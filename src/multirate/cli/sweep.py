@@ -60,8 +60,6 @@ def run(options: Options) -> None:
         samples=options.samples,
         say=screen.say,
     )
-    screen.table(
-        curve.table(), f"{curve.label} on {curve.data} {curve.split}, {curve.examples:,} examples, {curve.units}"
-    )
+    screen.curve(curve)
     screen.say(f"wrote {options.out / 'curve.json'}; next: multirate compare RUN {options.out}")
     screen.result(curve.to_dict())

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multirate.data.download import RemoteFile, find, locate
+from multirate.data.download import RemoteFile, find, locate, verify
 from multirate.data.names import DATA_NAMES
-from multirate.errors import UsageError
+from multirate.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,23 @@ class DataSet:
         return next(file for file in self.files if file.name == name)
 
 
+# Checksums of the unzipped MNIST files: copies that were compressed again are as good as the published ones.
+MNIST_CONTENT = {
+    "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
 _SPLITS_50_10_10 = {"train": 50_000, "validation": 10_000, "test": 10_000}
 
 
-def _files(address: str, checksums: dict[str, str | None]) -> tuple[RemoteFile, ...]:
-    return tuple(RemoteFile(name, address + name, checksum) for name, checksum in checksums.items())
+def _files(
+    address: str, checksums: dict[str, str | None], content: dict[str, str] | None = None
+) -> tuple[RemoteFile, ...]:
+    return tuple(
+        RemoteFile(name, address + name, checksum, (content or {}).get(name)) for name, checksum in checksums.items()
+    )
 
 
 DATA_SETS: dict[str, DataSet] = {
@@ -59,6 +71,7 @@ DATA_SETS: dict[str, DataSet] = {
                 "t10k-images-idx3-ubyte.gz": "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
                 "t10k-labels-idx1-ubyte.gz": "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
             },
+            MNIST_CONTENT,
         ),
     ),
     "mnist-larochelle": DataSet(
@@ -111,8 +124,9 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
 
     Returns:
         JSON values: ``name``, ``description``, ``licence``, ``source``, ``shape``, ``examples`` of each split,
-        ``ready`` (every file is there) and ``files``, each with ``name``, ``url``, ``checksum``, ``path`` and ``bytes``
-        (None if missing).
+        ``ready`` (every file is there and none fails its checksum) and ``files``, each with ``name``, ``url``,
+        ``checksum``, ``path`` and ``bytes`` (None if missing), and ``verified`` (None if missing, or if no checksum was
+        published).
 
     Raises:
         UsageError: if the name is unknown.
@@ -128,6 +142,7 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
                 "checksum": file.checksum,
                 "path": str(path) if path else None,
                 "bytes": path.stat().st_size if path else None,
+                "verified": verify(file, path) if path else None,
             }
         )
     return {
@@ -137,13 +152,13 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
         "source": entry.source,
         "shape": list(entry.shape),
         "examples": dict(entry.examples),
-        "ready": all(file["path"] for file in files),
+        "ready": all(file["path"] and file["verified"] is not False for file in files),
         "files": files,
     }
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
-    """Make sure that every file of a named data set is on disk, downloading those that are missing.
+    """Make sure that every file of a named data set is on disk and whole, downloading those that are missing.
 
     Args:
         name: one of ``DATA_NAMES``.
@@ -156,7 +171,13 @@ def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
         UsageError: if the name is unknown.
         DataError: if a file cannot be downloaded or fails its checksum.
     """
-    return [locate(file, name, data_dir) for file in _entry(name).files]
+    paths = []
+    for file in _entry(name).files:
+        path = locate(file, name, data_dir)
+        if verify(file, path) is False:
+            raise DataError(f"{path} fails its checksum ({file.checksum}); remove it and fetch it again")
+        paths.append(path)
+    return paths
 
 
 def _entry(name: str) -> DataSet:

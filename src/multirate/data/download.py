@@ -1,11 +1,13 @@
 """Canonical files: looked up on disk, else downloaded and verified. All network access of multirate's data is here."""
 
+import gzip
 import hashlib
 import os
+import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from multirate.errors import DataError
 
@@ -23,11 +25,13 @@ class RemoteFile:
         name: as the publisher calls it.
         url: the canonical address, or the mirror that its readers use.
         checksum: ``sha256:...`` or ``md5:...`` of the published file; None where none was published.
+        content: sha256 of what the file holds unzipped, where a copy that was compressed again is as good.
     """
 
     name: str
     url: str
     checksum: str | None = None
+    content: str | None = None
 
 
 def cache_folder() -> Path:
@@ -88,6 +92,38 @@ def locate(file: RemoteFile, name: str, data_dir: str | Path | None = None, *, d
             f"or get it from {file.url} and put it into one of these folders"
         )
     return _download(file, _target(data_dir) / name)
+
+
+def verify(file: RemoteFile, path: Path) -> bool | None:
+    """Return whether a file on disk is the published one, or holds the same; None if no checksum was published.
+
+    Args:
+        file: what was published.
+        path: the file on disk.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    if file.checksum is None:
+        return None
+    kind, _, expected = file.checksum.partition(":")
+    try:
+        with path.open("rb") as stream:
+            if hashlib.file_digest(stream, kind).hexdigest() == expected:
+                return True
+        if file.content is None:
+            return False
+        with path.open("rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+        digest = hashlib.sha256()
+        with gzip.open(path, "rb") if zipped else path.open("rb") as content:
+            while chunk := cast(BinaryIO, content).read(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest() == file.content
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
 
 
 def sha256_of(path: Path) -> str:

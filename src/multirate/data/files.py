@@ -67,6 +67,8 @@ def load_path(
         DataError: if the file cannot be read, the key is missing or ambiguous, or the values are no data.
         UsageError: if the kind of file is unknown, or an option does not apply to it.
     """
+    if key is not None and not isinstance(key, str):
+        raise UsageError(f"key is the name of an array; got {key!r}")
     if path.is_dir():
         if key is not None:
             raise UsageError(f"key={key!r} is for files of arrays; {path} is a folder of images")
@@ -123,7 +125,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     if suffix not in readers:
         raise UsageError(f"cannot read {path}: give one of {', '.join(ARRAY_SUFFIXES)} or a folder of images")
     if not path.is_file():
-        raise DataError(f"no file {path}")
+        raise DataError(f"no file {path}; check the path")
     try:
         arrays = readers[suffix](path)
     except _UNREADABLE as error:
@@ -183,7 +185,7 @@ def _only(arrays: Mapping[str, Tensor], key: str | None, path: Path) -> str:
     if "x" in arrays:
         return "x"
     if len(arrays) > 1:
-        raise DataError(f"{path} holds several arrays ({names}); name one with key=... (--key on the command line)")
+        raise DataError(f"{path} holds several arrays ({names}); name one with key=NAME (--data-options key=NAME)")
     return next(iter(arrays))
 
 

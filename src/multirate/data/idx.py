@@ -44,7 +44,7 @@ def read_idx(
             # One byte more than there should be: it reaches the end of the gzip stream, whose checksum is tested there.
             body = file.read(count + 1)
     except FileNotFoundError as error:
-        raise DataError(f"no file {path}") from error
+        raise DataError(f"no file {path}; fetch it again") from error
     except (EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path} is truncated or corrupt ({error}); remove it and fetch it again") from error
     if len(body) != count:

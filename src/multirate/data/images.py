@@ -43,10 +43,12 @@ def read_folder(
     Raises:
         DataError: if there are no images, one cannot be read, is not of 8 bits, or differs in size and ``size`` is
             None.
-        UsageError: if ``size`` is not positive.
+        UsageError: if ``size`` is not a positive integer, or ``grayscale`` not a truth value.
     """
-    if size is not None and size < 1:
-        raise UsageError(f"size is the side of the images in pixels, at least 1; got {size}")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise UsageError(f"size is the side of the images in pixels, an integer of at least 1; got {size!r}")
+    if grayscale is not None and not isinstance(grayscale, bool):
+        raise UsageError(f"grayscale is true or false; got {grayscale!r}")
     parts = named_splits({path.name: path for path in sorted(folder.iterdir()) if path.is_dir()})
     files = {part: _image_files(path) for part, path in (parts or {"train": folder}).items()}
     if not any(files.values()):

@@ -58,7 +58,7 @@ def load(
     path = Path(name).expanduser()
     if path.exists() or path.suffix or len(path.parts) > 1:
         if not path.exists():
-            raise DataError(f"no file or folder {path}")
+            raise DataError(f"no file or folder {path}; check the path")
         return _call(_function("files", "load_path"), path, split, {}, options)
     near = get_close_matches(str(name), DATA_NAMES, n=1)
     hint = (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multirate.data.binarize import Binarize, binarized
-from multirate.data.catalog import DATA_SETS
+from multirate.data.catalog import DATA_SETS, MNIST_CONTENT
 from multirate.data.download import locate, sha256_of
 from multirate.data.idx import read_idx
 from multirate.data.source import TensorSource
@@ -18,14 +18,6 @@ from multirate.errors import DataError
 _SIDE = 28
 _TRAIN = 50_000
 _ROWS = {"train": 60_000, "t10k": 10_000}
-
-# Checksums of the unzipped MNIST files: copies that were compressed again are as good as the published ones.
-_MNIST_CONTENT = {
-    "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
 
 # Each file is binarized as a whole with its own seed, so that a split's bits do not depend on how splits are cut.
 _SEEDS = {"train": 1, "t10k": 2}
@@ -136,9 +128,9 @@ def _load_idx(name: str, split: str, data_dir: str | Path | None, download: bool
     rows = _ROWS[part]
     file = DATA_SETS[name].file(f"{part}-images-idx3-ubyte.gz")
     path = locate(file, name, data_dir, download=download)
-    known = _MNIST_CONTENT[file.name] if name == "mnist" else None
+    known = MNIST_CONTENT[file.name] if name == "mnist" else None
     gray, content = read_idx(path, (rows, _SIDE, _SIDE), sha256=known)
-    if name != "mnist" and content == _MNIST_CONTENT[file.name]:
+    if name != "mnist" and content == MNIST_CONTENT[file.name]:
         raise DataError(
             f"{path} is the file of mnist, which has the same name; put those of {name} into a folder {name}/"
         )
@@ -159,7 +151,7 @@ def _labels(name: str, file_name: str, rows: int, folder: Path) -> Tensor | None
     path = folder / file_name
     if not path.is_file():
         return None
-    labels, _ = read_idx(path, (rows,), sha256=_MNIST_CONTENT[file_name] if name == "mnist" else None)
+    labels, _ = read_idx(path, (rows,), sha256=MNIST_CONTENT[file_name] if name == "mnist" else None)
     return torch.from_numpy(labels.astype(np.int64))
 
 

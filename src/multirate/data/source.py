@@ -28,6 +28,8 @@ class Source(ABC):
         split: ``train``, ``validation`` or ``test``.
         likelihood: what suits the values, a suggestion to the model: ``bernoulli`` for 0 and 1, else ``gaussian``.
         details: what a record of the run should say of the data: binarization, checksums, crop; JSON values.
+
+    ``value_range`` is the lowest and the highest value of a batch as far as it is known, else None.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Source(ABC):
         self.shape = tuple(int(n) for n in shape)
         self.likelihood: Likelihood = likelihood
         self.details: dict[str, Any] = dict(details or {})
+        self.value_range: tuple[float, float] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -61,6 +64,25 @@ class Source(ABC):
         Returns:
             float32, ``[B, *shape]``, on the CPU.
         """
+
+    def check_likelihood(self, likelihood: str) -> None:
+        """Raise if a model with this likelihood cannot describe the values.
+
+        Args:
+            likelihood: of the model; any name but ``bernoulli`` fits all data.
+
+        Raises:
+            UsageError: if it is ``bernoulli`` and values are known to lie outside ``[0, 1]``.
+        """
+        if likelihood != "bernoulli" or self.value_range is None:
+            return
+        low, high = self.value_range
+        if low < 0 or high > 1:
+            remedy = f"divide them by scale={_scale_hint(high)} or " if low >= 0 else ""
+            raise UsageError(
+                f"{self.name} has values from {low:g} to {high:g}, but a bernoulli likelihood needs [0, 1]; "
+                f'{remedy}use likelihood="gaussian"'
+            )
 
     def __repr__(self) -> str:
         return (
@@ -100,12 +122,14 @@ class TensorSource(Source):
         labels: Tensor | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        stored = _storable(values, name)
+        stored = _storable(values, name, (details or {}).get("path"))
         low, high = (
             float(end) for end in torch.aminmax(stored.to(torch.uint8) if stored.dtype == torch.bool else stored)
         )
         if scale is None:
             scale = 255.0 if stored.dtype == torch.uint8 and high > 1 else 1.0
+        if isinstance(scale, bool) or not isinstance(scale, int | float):
+            raise UsageError(f"scale must be a number, such as 255; got {scale!r}")
         if not scale > 0:
             raise UsageError(f"values are divided by the scale, which must be above 0; got {scale}")
         binary = stored.dtype == torch.bool and scale == 1
@@ -128,6 +152,7 @@ class TensorSource(Source):
             details={**(details or {}), "scale": scale},
         )
         self.labels = labels
+        self.value_range = low / scale, high / scale
         self._values = stored
         self._divisor = 1.0 if binary else scale
 
@@ -189,6 +214,9 @@ class DatasetSource(Source):
             likelihood=likelihood or ("bernoulli" if binary else "gaussian"),
             details={"dataset": type(dataset).__name__, "scale": self._scale},
         )
+        if bool(values.isfinite().all()):
+            low, high = torch.aminmax(values.to(torch.float64))
+            self.value_range = float(low) / self._scale, float(high) / self._scale
 
     def __len__(self) -> int:
         return self._length
@@ -303,7 +331,11 @@ def tensor_of(array: NDArray[Any], name: str = "data") -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _storable(values: Tensor, name: str) -> Tensor:
+def _scale_hint(high: float) -> str:
+    return "255" if 1 < high <= 255 else f"{high:g}"
+
+
+def _storable(values: Tensor, name: str, path: object = None) -> Tensor:
     if values.is_complex() or values.is_quantized or values.layout != torch.strided:
         raise DataError(f"{name}: a tensor of {values.dtype}, {values.layout} is no data; give dense real numbers")
     if values.ndim < 2 or values.numel() == 0:
@@ -316,9 +348,9 @@ def _storable(values: Tensor, name: str) -> Tensor:
     values = values.to(torch.float32).contiguous()
     finite = values.isfinite()
     if not bool(finite.all()):
-        bad = int((~finite).flatten(1).any(1).sum())
+        bad = (~finite).flatten(1).any(1)
         raise DataError(
-            f"{name}: {bad:,} of {len(values):,} examples hold NaN, infinity or numbers too large for float32; "
-            "remove or replace them"
+            f"{path or name}: {int(bad.sum()):,} of {len(values):,} examples hold NaN, infinity or numbers too large "
+            f"for float32, the first at index {int(bad.int().argmax())}; remove or replace them"
         )
     return values.bool() if bool(((values == 0) | (values == 1)).all()) else values

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from multirate.comparison import Comparison, compare, families
 from multirate.curve import Curve
@@ -18,7 +19,7 @@ def compare_run(run: Path, baselines: Sequence[Path]) -> list[Comparison]:
         baselines: folders with a ``curve.json``, or such files.
 
     Returns:
-        One comparison a family of baselines.
+        One comparison a family of baselines; ``comparison.json`` holds it, or the list of them if there are several.
 
     Raises:
         UsageError: if there is no baseline, or it measures other data.
@@ -31,8 +32,14 @@ def compare_run(run: Path, baselines: Sequence[Path]) -> list[Comparison]:
     comparisons = [compare(curve, family) for family in known]
     if run.is_dir():
         keep_baselines(run, known)
-        write_json(run / "comparison.json", comparisons[0].to_dict())
+        write_json(run / "comparison.json", as_json(comparisons))
     return comparisons
+
+
+def as_json(comparisons: Sequence[Comparison]) -> Any:
+    """Return a comparison for JSON as it is, several as a list."""
+    found = [comparison.to_dict() for comparison in comparisons]
+    return found[0] if len(found) == 1 else found
 
 
 def keep_baselines(run: Path, curves: Sequence[Curve]) -> None:
@@ -42,11 +49,6 @@ def keep_baselines(run: Path, curves: Sequence[Curve]) -> None:
         old.unlink()
     for index, curve in enumerate(curves):
         curve.save(folder / f"{index:02d}-{_slug(curve.label)}.json")
-
-
-def read_baselines(run: Path) -> list[Curve]:
-    """Read the baselines that :func:`keep_baselines` left in a run's folder, in their order; none is an empty list."""
-    return [Curve.load(path) for path in sorted((run / "baselines").glob("*.json"))]
 
 
 def _slug(text: str) -> str:

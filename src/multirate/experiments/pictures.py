@@ -1,13 +1,13 @@
 """The figures and the report of a run's folder: what the model draws, and what its curve shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from multirate.comparison import compare, families
 from multirate.curve import Curve
-from multirate.errors import DataError
-from multirate.experiments.compare import read_baselines
+from multirate.errors import MultirateError
 from multirate.experiments.run import FinishedRun, first_examples, load_data, read_curve
 from multirate.images import prior_samples, reconstructions
 from multirate.inference import base_of
@@ -18,48 +18,70 @@ from multirate.report.style import save
 
 ROWS = 6
 COLUMNS = 10
+PICTURES = ("reconstructions", "prior_samples")
+CURVES = ("rate_distortion", "against_beta")
 
 
-def draw(run: FinishedRun, baselines: Sequence[Curve] | None = None, *, data_dir: str | None = None) -> list[Path]:
+def draw(
+    run: FinishedRun,
+    baselines: Sequence[Curve] | None = None,
+    *,
+    data_dir: str | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
     """Draw every figure that a run's folder has the numbers for, into ``figures/``.
+
+    Pictures are left out, with a note, where the model or the data cannot be read.
 
     Args:
         run: evaluated.
         baselines: in place of those in the run's folder.
         data_dir: folder of the original data files, in place of the run's.
+        say: called with a line for what is left out.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: if the run has no curve, or a file is damaged.
-        UsageError: if the baselines measure other data than the curve.
+        DataError: if the run has no curve, or its curve or a baseline is damaged.
+        UsageError: if the given baselines measure other data than the curve.
     """
-    read_curve(run.folder)
-    return [*draw_curves(run.folder, baselines), *draw_pictures(run, data_dir=data_dir)]
+    files = draw_curves(run.folder, baselines, say=say)
+    try:
+        return [*files, *draw_pictures(run, data_dir=data_dir)]
+    except MultirateError as error:
+        say(f"note: no pictures: {str(error).partition(';')[0]}")
+        return files
 
 
-def draw_curves(folder: Path, baselines: Sequence[Curve] | None = None) -> list[Path]:
+def draw_curves(
+    folder: Path, baselines: Sequence[Curve] | None = None, *, say: Callable[[str], None] = print
+) -> list[Path]:
     """Draw the curve, its course over beta, the gaps to baselines and the course of training.
 
     Args:
         folder: of an evaluated run.
-        baselines: in place of those in the folder.
+        baselines: in place of those in the folder, of which any that measure other data by now are left out.
+        say: called with a line for what is left out.
 
     Returns:
         The files written.
 
     Raises:
         DataError: if the run has no curve, or a file is damaged.
-        UsageError: if the baselines measure other data than the curve.
+        UsageError: if the given baselines measure other data than the curve.
     """
     curve = read_curve(folder)
-    files = read_run(folder, read_baselines(folder) if baselines is None else baselines)
-    drawn = {
-        "rate_distortion": rate_distortion(curve, files.baselines),
-        "against_beta": against_beta(curve, files.baselines),
-    }
-    for index, comparison in enumerate(files.comparisons):
+    files = read_run(folder)
+    known, comparisons = files.baselines, files.comparisons
+    if baselines is None:
+        for reason in files.left_out:
+            say(f"note: {reason}")
+    else:
+        known = families(baselines)
+        comparisons = [compare(curve, family) for family in known]
+    drawn = {"rate_distortion": rate_distortion(curve, known), "against_beta": against_beta(curve, known)}
+    for index, comparison in enumerate(comparisons):
         drawn["gaps" if index == 0 else f"gaps_{index + 1}"] = gaps(comparison)
     if files.history:
         drawn["training"] = training(files.history)
@@ -90,18 +112,19 @@ def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path
     labels = [run.beta] if betas is None and run.beta is not None else betas or []
     x = first_examples(source, COLUMNS)
     folder = run.folder / "figures"
-    made = {
-        "reconstructions": image_grid(reconstructions(run.model, x, betas), labels, inputs=x.numpy()),
-        "prior_samples": image_grid(prior_samples(run.model, betas, COLUMNS), labels),
-    }
-    return [save(figure, folder / f"{name}.png") for name, figure in made.items()]
+    made = (
+        image_grid(reconstructions(run.model, x, betas), labels, inputs=x.numpy()),
+        image_grid(prior_samples(run.model, betas, COLUMNS), labels),
+    )
+    return [save(figure, folder / f"{name}.png") for name, figure in zip(PICTURES, made, strict=True)]
 
 
-def report(run: FinishedRun) -> Path:
-    """Write a run's ``report.html``, with pictures drawn first where there are none.
+def report(run: FinishedRun, *, say: Callable[[str], None] = print) -> Path:
+    """Write a run's ``report.html``; figures that are missing, or older than the curve, are drawn first.
 
     Args:
         run: evaluated or not.
+        say: called with a line for what is left out.
 
     Returns:
         The file.
@@ -109,13 +132,15 @@ def report(run: FinishedRun) -> Path:
     Raises:
         DataError: if a file is damaged or cannot be written.
     """
-    if (run.folder / "curve.json").exists() and not (run.folder / "figures").exists():
-        try:
-            draw(run)
-        except DataError:
-            # The data may have gone since; the report is then without pictures.
-            draw_curves(run.folder)
+    if (run.folder / "curve.json").exists() and _are_stale(run.folder):
+        draw(run, say=say)
     return write_report(run.folder)
+
+
+def _are_stale(folder: Path) -> bool:
+    measured = (folder / "curve.json").stat().st_mtime_ns
+    paths = [folder / "figures" / f"{name}.png" for name in (*CURVES, *PICTURES)]
+    return any(not path.exists() or path.stat().st_mtime_ns < measured for path in paths)
 
 
 def _spread(curve: Curve) -> Sequence[float]:

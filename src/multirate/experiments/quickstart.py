@@ -78,16 +78,17 @@ def quickstart(
     """
     out = Path(out)
     config = TrainConfig(epochs=epochs, seed=seed)
-    say(f"training one multi-rate VAE on digits, {epochs} epochs")
+    passes = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    say(f"training one multi-rate VAE on digits, {passes}")
     progress = sys.stderr.isatty()
     train(SPEC, config, out, resume=True, progress=progress)
     say(f"measuring it at 20 betas in {SHOWN}")
     run = open_run(out)
     curve = evaluate_run(run, SHOWN.grid(20).tolist(), samples=SAMPLES, progress=False)
-    say(f"training a dedicated beta-VAE at each of {len(BETAS)} betas, {epochs} epochs each")
+    say(f"training a dedicated beta-VAE at each of {len(BETAS)} betas, {passes} each")
     sweep(SPEC, BETAS, config, out / "dedicated", jobs=jobs, samples=SAMPLES, progress=progress, say=say)
     comparison = compare_run(out, [out / "dedicated"])[0]
     say("drawing the figures and the report")
-    draw(run)
-    report(run)
+    draw(run, say=say)
+    report(run, say=say)
     return Quickstart(out, curve, comparison)

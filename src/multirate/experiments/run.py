@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from multirate.curve import Curve
 from multirate.data import Source, load
 from multirate.errors import DataError, UsageError
 from multirate.evaluate import evaluate
-from multirate.experiments.spec import RunSpec
+from multirate.experiments.spec import MULTIRATE_ONLY, RunSpec
+from multirate.inference import base_of
 from multirate.loading import load as load_model
 from multirate.models import build
+from multirate.saving import DESCRIPTION, read_description
 from multirate.seeding import seeded
 from multirate.training import Run, TrainConfig, fit
 
@@ -38,6 +42,7 @@ class FirstExamples(Source):
         super().__init__(
             source.shape, name=source.name, split=source.split, likelihood=source.likelihood, details=details
         )
+        self.value_range = source.value_range
         self._source = source
         self._count = min(count, len(source))
 
@@ -56,14 +61,31 @@ class FinishedRun:
     Args:
         folder: of the run.
         spec: what was trained.
-        model: trained, in eval mode, on the CPU.
-        details: facts of the training for the curve's record: epochs, seconds, seed.
+        details: facts of the training for the curve's record: epochs, learning rate, examples, seconds, seed.
     """
 
     folder: Path
     spec: RunSpec
-    model: nn.Module
     details: dict[str, Any]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained model, in eval mode, on the CPU; read when it is first asked for.
+
+        Raises:
+            DataError: if a file is damaged, or the model is of a class of the user's own, which only Python can build.
+        """
+        description = read_description(self.folder / "model")
+        if description["model"] is None:
+            name = str(description["class"]).rpartition(".")[2]
+            model, curve = str(self.folder / "model"), str(self.folder / "curve.json")
+            beta = "" if self.beta is None else f", beta={self.beta:g}"
+            raise DataError(
+                f"the model of {self.folder} is a {description['class']}, which is not built in; go on in Python: "
+                f"model = multirate.load({model!r}, base={name}(...)); curve = multirate.evaluate(model, data{beta}); "
+                f"curve.save({curve!r})"
+            )
+        return load_model(self.folder / "model")
 
     @property
     def beta(self) -> float | None:
@@ -127,10 +149,17 @@ def train(spec: RunSpec, config: TrainConfig, folder: Path, *, resume: bool = Fa
         The run.
 
     Raises:
+        UsageError: if a KL schedule is asked for a multi-rate model, or the likelihood does not suit the data.
         MultirateError: as :func:`multirate.fit`.
     """
+    if spec.beta is None and config.kl_schedule != "constant":
+        raise UsageError(
+            f"kl_schedule {config.kl_schedule} goes with a plain VAE only, whose beta it ramps; "
+            "leave it out, or train a plain one with --beta"
+        )
     source = load_data(spec, "train")
     model = build_model(spec, source.shape, source.likelihood, config.seed)
+    _check_likelihood(model, source)
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
     record = {"run": dataclasses.asdict(spec), "command": command(spec, config, folder)}
@@ -164,7 +193,7 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
         data: name or path of a data set in place of the run's.
 
     Returns:
-        Its specification and its model.
+        Its specification, and its model when it is asked for.
 
     Raises:
         DataError: if the folder holds no run, or one that is not finished.
@@ -175,22 +204,21 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
         training = document["training"]
         about = document.get("run") or _foreign_spec(document)
         options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
+        if options.get("beta") is not None:
+            # Recorded before they were refused beside beta; they did nothing.
+            options = {key: value for key, value in options.items() if key not in MULTIRATE_ONLY}
         spec = RunSpec(**options | ({} if data is None else {"data": data, "data_options": ()}))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder} holds no run (no config.yaml); make one with `multirate train --out {folder}`"
-        ) from error
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        details = _training_details(document, training)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{folder} holds no run: {_what_is_there(folder)}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / 'config.yaml'} is not the record of a run: {error}") from error
-    if not (folder / "model").exists():
+    if not (folder / "model" / DESCRIPTION).exists():
         raise DataError(
             f"the run in {folder} is not finished; go on with the same `multirate train` command and --resume"
         )
-    details = {"epochs": training["epochs"], "batch_size": training["batch_size"], "training_seed": training["seed"]}
     seconds = _seconds(folder / "metrics.jsonl")
-    return FinishedRun(
-        folder, spec, load_model(folder / "model"), details | ({} if seconds is None else {"seconds": seconds})
-    )
+    return FinishedRun(folder, spec, details | ({} if seconds is None else {"seconds": seconds}))
 
 
 def evaluate_run(
@@ -222,11 +250,15 @@ def evaluate_run(
         The curve.
 
     Raises:
+        UsageError: if other betas are asked of a plain model than its own, or its likelihood does not suit the data.
         MultirateError: as :func:`multirate.evaluate`.
     """
+    _check_betas(run, betas)
+    model = run.model
     source = load_data(run.spec, split, data_dir)
+    _check_likelihood(model, source)
     curve = evaluate(
-        run.model,
+        model,
         source,
         20 if run.beta is not None else betas,
         beta=run.beta,
@@ -277,6 +309,49 @@ def _seconds(path: Path) -> float | None:
         return round(max(float(json.loads(line)["seconds"]) for line in lines), 3)
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _training_details(document: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """Return what a comparison of two curves should know of how their models were trained."""
+    details: dict[str, Any] = {
+        key: training[key] for key in ("epochs", "batch_size", "learning_rate", "kl_schedule") if key in training
+    }
+    if "seed" in training:
+        details["training_seed"] = training["seed"]
+    if "data" in document:
+        details["training_examples"] = document["data"]["examples"]
+    hidden = (document.get("model") or {}).get("options", {}).get("hidden")
+    return details if hidden is None else details | {"hidden": hidden}
+
+
+def _what_is_there(folder: Path) -> str:
+    """Say what a folder without ``config.yaml`` is, and what to do."""
+    runs = sorted(path.parent for path in folder.glob("beta-*/config.yaml"))
+    if runs:
+        return f"it is a sweep; name one of its runs, such as {runs[0]}"
+    if (folder / DESCRIPTION).exists():
+        return f"it is a saved model, which multirate.load({str(folder)!r}) reads in Python; name the run it came from"
+    return f"no config.yaml; make one with `multirate train --out {folder}`"
+
+
+def _check_betas(run: FinishedRun, betas: int | Sequence[float]) -> None:
+    if run.beta is None or isinstance(betas, int):
+        return
+    if len(betas) != 1 or not math.isclose(betas[0], run.beta, rel_tol=1e-6):
+        asked = ", ".join(f"{beta:g}" for beta in betas)
+        raise UsageError(
+            f"{run.folder} holds a plain VAE, trained at beta {run.beta:g}: it cannot be measured at beta {asked}; "
+            "leave the betas out"
+        )
+
+
+def _check_likelihood(model: nn.Module, source: Source) -> None:
+    likelihood = getattr(base_of(model), "likelihood", None)
+    if isinstance(likelihood, str):
+        try:
+            source.check_likelihood(likelihood)
+        except UsageError as error:
+            raise UsageError(f"{error} (--data-options scale=..., --likelihood gaussian)") from error
 
 
 def _foreign_spec(document: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 from multirate.errors import UsageError
 
+# Options that mean nothing to a plain VAE.
+MULTIRATE_ONLY = ("beta_low", "beta_high", "response")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
@@ -19,7 +22,7 @@ class RunSpec:
     data_dir: str | None = None
     """Folder of the original files, tried before MULTIRATE_DATA and the cache."""
     data_options: tuple[str, ...] = ()
-    """Options of the data set's loader, each as name=value: binarize=false, size=32, key=images."""
+    """Options of the data set's loader, each as name=value: binarize=none, size=32, key=images."""
     examples: int | None = None
     """Train on the first so many examples only."""
     model: str = "mlp"
@@ -44,11 +47,20 @@ class RunSpec:
     def __post_init__(self) -> None:
         if self.beta is not None and self.beta <= 0:
             raise UsageError(f"beta must be positive; got {self.beta:g}")
+        self._check_beta_alone()
         if self.hidden and self.model != "mlp":
             raise UsageError(f"hidden goes with model mlp, not {self.model}; leave it out")
         if self.examples is not None and self.examples < 1:
             raise UsageError(f"examples must be at least 1; got {self.examples}")
         self.loader_options()
+
+    def _check_beta_alone(self) -> None:
+        for name in MULTIRATE_ONLY:
+            if self.beta is not None and getattr(self, name) != getattr(RunSpec, name):
+                raise UsageError(
+                    f"{name} {getattr(self, name)} goes with a multi-rate model, and beta {self.beta:g} asks for a "
+                    "plain one; leave one of them out"
+                )
 
     def model_options(self, shape: tuple[int, ...], likelihood: str) -> dict[str, Any]:
         """Return the keywords of :func:`multirate.models.build`.

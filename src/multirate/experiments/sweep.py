@@ -8,7 +8,7 @@ from typing import Any
 
 from multirate.curve import Curve, merge
 from multirate.errors import UsageError
-from multirate.experiments.run import evaluate_run, open_run, train
+from multirate.experiments.run import evaluate_run, load_data, open_run, train
 from multirate.experiments.spec import RunSpec
 from multirate.training.config import TrainConfig
 
@@ -58,7 +58,7 @@ def sweep(
         raise UsageError(f"jobs must be at least 1; got {jobs}")
     out = Path(out)
     measured = {"split": split, "samples": samples, "seed": seed, "label": label}
-    work = [(dataclasses.replace(spec, beta=beta), config, out / f"beta-{beta:g}", measured) for beta in betas]
+    work = [(dataclasses.replace(spec, beta=beta), config, out / _folder_name(beta), measured) for beta in betas]
     curves = []
     for curve in (one(*item, progress=progress) for item in work) if jobs == 1 else _in_processes(work, jobs):
         point = curve.points[0]
@@ -89,10 +89,26 @@ def one(spec: RunSpec, config: TrainConfig, folder: Path, measured: dict[str, An
     train(spec, config, folder, resume=True, progress=progress)
     if (folder / "curve.json").exists():
         curve = Curve.load(folder / "curve.json")
-        known = {"split": curve.split, "samples": curve.samples, "seed": curve.seed}
-        if all(measured.get(key, value) == value for key, value in known.items()):
+        if _measures(curve, spec, measured):
             return curve
     return evaluate_run(open_run(folder), progress=progress, **measured)
+
+
+def _measures(curve: Curve, spec: RunSpec, measured: dict[str, Any]) -> bool:
+    """Return whether a stored curve is what evaluation would give: another may have been measured in between."""
+    known = {"split": curve.split, "samples": curve.samples, "seed": curve.seed}
+    if any(measured.get(key, value) != value for key, value in known.items()):
+        return False
+    source = load_data(spec, curve.split)
+    asked = measured.get("examples")
+    examples = len(source) if asked is None else min(asked, len(source))
+    return (curve.data, curve.examples) == (source.name, examples)
+
+
+def _folder_name(beta: float) -> str:
+    """Return ``beta-<beta>``, with as many digits as tell the beta from every other."""
+    short = f"{beta:g}"
+    return f"beta-{short if float(short) == beta else repr(float(beta))}"
 
 
 def _in_processes(work: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Curve]:

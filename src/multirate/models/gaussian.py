@@ -141,6 +141,13 @@ class GaussianVAE(nn.Module):
         return _at_least_float32(mean), _at_least_float32(log_variance)
 
 
+def positive_integers(values: object) -> bool:
+    """Return whether ``values`` is a tuple or list of at least one integer, all at least 1."""
+    if not isinstance(values, Sequence) or len(values) == 0:
+        return False
+    return all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values)
+
+
 def check_options(shape: Sequence[int], latents: int, likelihood: str) -> None:
     """Raise unless the options that all models share can be right.
 
@@ -152,10 +159,10 @@ def check_options(shape: Sequence[int], latents: int, likelihood: str) -> None:
     Raises:
         UsageError: naming the option and its value.
     """
-    if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
-        raise UsageError(f"shape must be positive integers such as (1, 28, 28); got {tuple(shape)}")
-    if not isinstance(latents, int) or latents < 1:
-        raise UsageError(f"latents must be an integer of at least 1; got {latents}")
+    if not positive_integers(shape):
+        raise UsageError(f"shape must be positive integers such as (1, 28, 28); got {shape!r}")
+    if not positive_integers([latents]):
+        raise UsageError(f"latents must be an integer of at least 1; got {latents!r}")
     if likelihood not in LIKELIHOODS:
         raise UsageError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; got {likelihood!r}")
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from multirate.errors import UsageError
-from multirate.models.gaussian import GaussianVAE, check_options
+from multirate.models.gaussian import GaussianVAE, check_options, positive_integers
 
 
 def mlp(
@@ -33,8 +33,8 @@ def mlp(
         UsageError: if an option cannot be right.
     """
     check_options(shape, latents, likelihood)
-    if not hidden or any(not isinstance(width, int) or width < 1 for width in hidden):
-        raise UsageError(f"hidden must be positive integers such as (512, 256); got {tuple(hidden)}")
+    if not positive_integers(hidden):
+        raise UsageError(f"hidden must be positive integers such as (512, 256); got {hidden!r}")
     size = math.prod(shape)
     return GaussianVAE(
         encoder=nn.Sequential(nn.Flatten(), *_layers((size, *hidden))),

@@ -62,7 +62,6 @@ def write_report(folder: str | Path, baselines: Sequence[Curve] = ()) -> Path:
     Raises:
         DataError: if the folder holds neither a configuration nor a curve, a file is damaged, or the page cannot be
             written.
-        UsageError: if the baselines measure other data than the curve.
     """
     run = read_run(Path(folder), baselines)
     return write_atomic(run.folder / "report.html", page(_report(run)))
@@ -126,7 +125,8 @@ def _verdict(comparison: Comparison) -> str:
 def _cards(run: RunFiles) -> list[tuple[str, str, str]]:
     cards: list[tuple[str, str, str]] = []
     curve, config = run.curve, run.config
-    details = {} if curve is None else curve.details
+    # A merged curve has lists of what its members differ in, with None where one does not know.
+    details = {} if curve is None else {k: v for k, v in curve.details.items() if v is not None and type(v) is not list}
     if curve is not None:
         best, span = curve.at(curve.best()), f"nats per example, over β from {_span(curve.betas.tolist(), '.3g')}"
         cards.append(
@@ -204,14 +204,15 @@ def _curve_section(run: RunFiles) -> Section:
 def _comparison_section(run: RunFiles) -> Section | None:
     if run.curve is None:
         return None
+    left_out = [Notice(tuple(run.left_out))] if run.left_out else []
     if not run.comparisons:
         betas = ",".join(f"{p['beta']:.3g}" for p in _few(run.curve))
         commands = f"multirate sweep --betas {betas} --out BASELINES\nmultirate compare {_quoted(run)} BASELINES"
         lead = Text(
             "There are no dedicated models to compare with yet. Train them with the same data and budget, then compare:"
         )
-        return Section("Against dedicated models", (lead, Code(commands)))
-    blocks: list[Block] = []
+        return Section("Against dedicated models", (*left_out, lead, Code(commands)))
+    blocks: list[Block] = [*left_out]
     for index, comparison in enumerate(run.comparisons):
         blocks.append(
             Picture(
@@ -231,7 +232,7 @@ def _cost(curve: Curve, baselines: Sequence[Curve]) -> list[tuple[str, str]]:
     ours = curve.details.get("seconds")
     for baseline in baselines:
         theirs = baseline.details.get("seconds")
-        numbers: list[Any] = [ours, *theirs] if isinstance(theirs, list) else [None]
+        numbers: list[Any] = [ours, *theirs] if isinstance(theirs, list) and theirs else [None]
         if all(isinstance(seconds, int | float) for seconds in numbers):
             total = _duration(math.fsum(numbers[1:]))
             return [("training time", f"{_duration(ours)} for one model, {total} for {len(numbers) - 1} baselines")]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from multirate.comparison import Comparison, signed
 from multirate.curve import Curve, FloatArray, pchip
 from multirate.errors import DataError, UsageError
+from multirate.report.labels import label_betas
 from multirate.report.style import (
     BASELINE_COLORS,
     BASELINE_MARKERS,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Curves = Curve | Sequence[Curve]
 
 _UNITS = "nats per example"
-_MOST_LABELS = 6
 
 
 def rate_distortion(
@@ -60,12 +60,12 @@ def rate_distortion(
             axes.plot(curve.rates, curve.distortions, "o", color=color, ms=4)
             axes.plot([], [], "o-", color=color, lw=2.2, ms=4, label=curve.label)
         _baseline_points(axes, baselines, "rate", "distortion")
-        _label_betas(axes, (baselines or curves)[0], curves[0])
         axes.set_xlabel(f"rate ({_UNITS})")
         axes.set_ylabel(f"distortion ({_UNITS})")
         axes.set_title(title if title is not None else _describe(curves[0]))
-        axes.margins(x=0.06, y=0.1)
+        axes.margins(x=0.1, y=0.12)
         axes.legend(loc="upper right")
+        label_betas(axes, (baselines or curves)[0])
     return figure
 
 
@@ -294,31 +294,6 @@ def _baseline_points(axes: "Axes", baselines: Sequence[Curve], x: str, y: str) -
             mew=1,
             label=curve.label,
             zorder=4,
-        )
-
-
-def _label_betas(axes: "Axes", curve: Curve, line: Curve) -> None:
-    """Write beta beside a few points, on the side that is away from the line that was drawn."""
-    from matplotlib.patheffects import withStroke
-
-    smooth = _smooth(line)
-    falling = np.argsort(smooth["rate"])
-    chosen = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), _MOST_LABELS)).round().astype(int))
-    for index in chosen:
-        known = curve.points[index]
-        beside = np.interp(known["rate"], smooth["rate"][falling], smooth["distortion"][falling])
-        below = known["distortion"] < beside - 1e-9 * abs(beside)
-        axes.annotate(
-            f"β = {known['beta']:.2g}",
-            (known["rate"], known["distortion"]),
-            xytext=(0, -8) if below else (7, 6),
-            textcoords="offset points",
-            ha="center" if below else "left",
-            va="top" if below else "bottom",
-            fontsize=8.5,
-            color=MUTED,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-            zorder=3,
         )
 
 

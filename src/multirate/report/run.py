@@ -11,7 +11,8 @@ import yaml
 
 from multirate.comparison import Comparison, compare, families
 from multirate.curve import Curve
-from multirate.errors import DataError
+from multirate.errors import DataError, UsageError
+from multirate.fairness import incompatible
 
 # Drawn anew inside the page, from the curves themselves.
 _REDRAWN = ("rate_distortion", "against_beta", "gaps", "training")
@@ -29,6 +30,7 @@ class RunFiles:
         baselines: of ``baselines/*.json``, a curve a family.
         comparisons: of the curve with each of them; of ``comparison.json`` if there are no baselines.
         pictures: ``figures/*.png``, but for the figures that the report draws itself.
+        left_out: why baselines that are there do not appear, a sentence each.
         measured: day of ``curve.json``, or an empty string.
     """
 
@@ -39,6 +41,7 @@ class RunFiles:
     baselines: list[Curve]
     comparisons: list[Comparison]
     pictures: list[Path]
+    left_out: list[str]
     measured: str
 
 
@@ -50,19 +53,18 @@ def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
         baselines: in place of those in the folder.
 
     Returns:
-        What is there.
+        What is there; baselines that cannot be compared with the curve are left out, with a sentence that says so.
 
     Raises:
         DataError: if there is neither ``config.yaml`` nor ``curve.json``, or a file is damaged.
-        UsageError: if the baselines measure other data than the curve.
     """
     measured = folder / "curve.json"
     if not measured.exists() and not (folder / "config.yaml").exists():
         raise DataError(f"{folder} holds no run; make one with `multirate train --out {folder}`")
     curve = Curve.load(measured) if measured.exists() else None
-    kept = families(list(baselines) or [Curve.load(path) for path in sorted((folder / "baselines").glob("*.json"))])
-    comparisons = [] if curve is None else [compare(curve, baseline) for baseline in kept]
-    if not kept and (folder / "comparison.json").exists():
+    found = list(baselines) or [Curve.load(path) for path in sorted((folder / "baselines").glob("*.json"))]
+    kept, comparisons, left_out = _compared(curve, found)
+    if not found and (folder / "comparison.json").exists():
         comparisons = [Comparison.load(folder / "comparison.json")]
     changed = datetime.fromtimestamp(measured.stat().st_mtime, UTC) if curve is not None else None
     return RunFiles(
@@ -73,8 +75,46 @@ def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
         baselines=kept,
         comparisons=comparisons,
         pictures=[p for p in sorted((folder / "figures").glob("*.png")) if not p.stem.startswith(_REDRAWN)],
+        left_out=left_out,
         measured="" if changed is None else f"{changed:%d %B %Y}",
     )
+
+
+def _compared(curve: Curve | None, found: Sequence[Curve]) -> tuple[list[Curve], list[Comparison], list[str]]:
+    """Return the families of baselines that fit the curve, their comparisons, and why others are left out."""
+    kept: list[Curve] = []
+    comparisons: list[Comparison] = []
+    reasons: dict[str, list[str]] = {}
+    fitting = []
+    for baseline in found:
+        differing = [] if curve is None else incompatible(curve, baseline)
+        if differing:
+            reasons.setdefault(f"differ in {' and '.join(differing)}", []).append(_named(baseline))
+        else:
+            fitting.append(baseline)
+    try:
+        joined = families(fitting)
+    except UsageError as error:
+        joined = []
+        reasons[f"do not go together ({error})"] = [_named(baseline) for baseline in fitting]
+    for family in joined:
+        try:
+            comparisons += [] if curve is None else [compare(curve, family)]
+            kept.append(family)
+        except UsageError as error:
+            reasons[f"cannot be compared ({error})"] = [_named(family)]
+    return (
+        kept,
+        comparisons,
+        [
+            f"baselines left out: {', '.join(names)} {reason}; run multirate compare again"
+            for reason, names in reasons.items()
+        ],
+    )
+
+
+def _named(curve: Curve) -> str:
+    return f"{curve.label} (β = {', '.join(f'{beta:.3g}' for beta in curve.betas)})"
 
 
 def _config(path: Path) -> dict[str, Any]:

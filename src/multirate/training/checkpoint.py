@@ -12,6 +12,8 @@ from multirate.files import write_atomic
 
 KEPT = 2
 
+_REMEDY = "delete it to resume from the one before, or train anew in another folder"
+
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write a checkpoint and remove all but the newest :data:`KEPT`.
@@ -35,10 +37,9 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
-def latest(folder: Path) -> Path | None:
-    """Return the newest checkpoint of ``folder``, or None if there is none."""
-    files = _files(folder)
-    return files[-1] if files else None
+def newest_first(folder: Path) -> list[Path]:
+    """Return the checkpoints of ``folder``, the newest first."""
+    return _files(folder)[::-1]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -54,9 +55,11 @@ def load(path: Path) -> dict[str, Any]:
         TrainingError: if the file is not a whole checkpoint.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"cannot read checkpoint {path}; delete it to resume from the one before") from error
+        raise TrainingError(f"cannot read checkpoint {path}, it is damaged; {_REMEDY}") from error
+    if not isinstance(state, dict) or "step" not in state:
+        raise TrainingError(f"cannot read checkpoint {path}, it holds something else; {_REMEDY}")
     return state
 
 

@@ -1,7 +1,10 @@
 """Options of a training run; imports no torch, so that the command line can build its help from them."""
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from types import UnionType
 from typing import Literal
 
 from multirate.errors import UsageError
@@ -52,6 +55,8 @@ class TrainConfig:
     """Keep convolution weights and images in channels-last order."""
 
     def __post_init__(self) -> None:
+        for entry in fields(self):
+            _check_type(entry.name, getattr(self, entry.name), str(entry.type))
         for name in ("epochs", "batch_size", "kl_cycles", "log_every"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "response_learning_rate", "clip_norm"):
@@ -69,6 +74,23 @@ class TrainConfig:
 
 KL_SCHEDULES = ("constant", "linear", "cyclical")
 PRECISIONS = ("no", "bf16", "fp16")
+
+_KINDS: dict[str, tuple[type | UnionType, str]] = {
+    "int": (int, "an integer"),
+    "float": (int | float, "a number"),
+    "bool": (bool, "True or False"),
+    "str": (str, "text"),
+}
+
+
+def _check_type(name: str, value: object, annotation: str) -> None:
+    """Raise unless a value is of its field's type; an annotation that is not in :data:`_KINDS` is checked elsewhere."""
+    kind, _, optional = annotation.partition(" | ")
+    if kind not in _KINDS or (optional and value is None):
+        return
+    accepted, needed = _KINDS[kind]
+    right = isinstance(value, accepted) and (kind == "bool" or not isinstance(value, bool))
+    _check(name, repr(value), right, needed)
 
 
 def _check(name: str, value: object, right: bool, needed: str) -> None:

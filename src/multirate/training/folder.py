@@ -72,6 +72,8 @@ class RunFolder:
             stored = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise TrainingError(f"cannot read {self.path / 'config.yaml'}: choose another folder") from error
+        if not isinstance(stored, dict):
+            raise TrainingError(f"{self.path / 'config.yaml'} is not the record of a run; choose another folder")
         for section in ("training", "model", "data"):
             difference = _first_difference(section, stored.get(section), document[section])
             if difference is not None:
@@ -84,7 +86,7 @@ class RunFolder:
                 file.write(json.dumps(line) + "\n")
 
     def truncate(self, step: int) -> list[dict[str, Any]]:
-        """Drop the lines of ``metrics.jsonl`` after ``step``, and a line that was being written.
+        """Drop the lines of ``metrics.jsonl`` after ``step``, one that was being written, and those without a step.
 
         Args:
             step: of the checkpoint that the run goes on from.
@@ -103,7 +105,10 @@ class RunFolder:
                 line = json.loads(text)
             except json.JSONDecodeError:
                 break
-            if line["step"] > step:
+            reached = line.get("step") if isinstance(line, dict) else None
+            if not isinstance(reached, int):
+                continue
+            if reached > step:
                 break
             kept.append(line)
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from multirate.training.devices import accelerator_for
 from multirate.training.folder import RunFolder, commit, versions
 from multirate.training.interrupt import deferred_interrupt
 from multirate.training.progress import TrainingProgress
-from multirate.training.session import Session
+from multirate.training.session import LARGE_VALUE, Session
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,7 @@ def fit(
     config = _configure(config, options)
     source = as_source(data)
     validation = None if val is None else as_source(val, name="validation")
-    if not hasattr(model, "terms"):
-        raise UsageError(
-            f"{type(model).__name__} has no terms(x) that returns multirate.Terms; add it or wrap the model"
-        )
+    _check_model(model, source, config)
     folder = RunFolder(out)
     with accelerator_for(config) as accelerator, preserved_rng():
         session = Session(model, source, validation, config, folder, accelerator)
@@ -154,6 +152,29 @@ def _run(session: Session, *, shown: bool) -> None:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _check_model(model: nn.Module, source: Source, config: TrainConfig) -> None:
+    """Refuse what cannot be trained, and warn of data that a unit variance does not suit."""
+    if not hasattr(model, "terms"):
+        raise UsageError(
+            f"{type(model).__name__} has no terms(x) that returns multirate.Terms; add it or wrap the model"
+        )
+    if isinstance(model, MultiRate) and config.kl_schedule != "constant":
+        raise UsageError(
+            f"kl_schedule {config.kl_schedule!r} is for a plain VAE: a multi-rate model samples beta from its own "
+            "range; leave it at 'constant'"
+        )
+    base = model.base if isinstance(model, MultiRate) else model
+    if getattr(base, "likelihood", None) != "gaussian" or source.value_range is None:
+        return
+    low, high = source.value_range
+    if max(-low, high) > LARGE_VALUE:
+        warnings.warn(
+            f"{source.name} has values from {low:g} to {high:g}, far from the unit variance of the gaussian "
+            f"likelihood; divide them, such as by scale={max(-low, high):g}",
+            stacklevel=3,
+        )
 
 
 def _configure(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 RESPONSE_LEARNING_RATE_FACTOR = 5.0
+# Data this large make squared errors that swamp every rate.
+LARGE_VALUE = 20.0
 _VALIDATION_BETAS = 4
 
 
@@ -244,21 +248,20 @@ class Session:
         self._last_checkpoint = str(path)
 
     def restore(self) -> None:
-        """Go back to the newest checkpoint of the folder.
+        """Go back to the newest checkpoint of the folder that can be read; without any, start again.
 
         Raises:
-            TrainingError: if the checkpoint cannot be read or does not fit the model.
+            TrainingError: if there are checkpoints and none can be read, or the checkpoint does not fit the model.
         """
-        path = None if self.folder.checkpoints is None else checkpoint.latest(self.folder.checkpoints)
+        path, state = self._newest_checkpoint()
         if path is not None:
-            state = checkpoint.load(path)
             try:
                 self.model.load_state_dict(state["model"])
                 self._optimizer.load_state_dict(state["optimizer"])
             except (RuntimeError, ValueError, KeyError) as error:
                 reason = " ".join(str(error).split())
                 raise TrainingError(f"checkpoint {path} does not fit this model: {reason}") from error
-            if self.accelerator.scaler is not None and state["scaler"]:
+            if self.accelerator.scaler is not None and state.get("scaler"):
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.step = state["step"]
             self._started = time.monotonic() - state["seconds"]
@@ -266,11 +269,35 @@ class Session:
             self._last_checkpoint = str(path)
         self.accelerator.wait_for_everyone()
         lines = self.folder.truncate(self.step) if self.accelerator.is_main_process else []
-        self.history = [line for line in lines if line["split"] == "train"]
-        self.validation_history = [line for line in lines if line["split"] == "validation"]
+        self.history = [line for line in lines if line.get("split") == "train"]
+        self.validation_history = [line for line in lines if line.get("split") == "validation"]
+
+    def _newest_checkpoint(self) -> tuple[Path | None, dict[str, Any]]:
+        damage: TrainingError | None = None
+        files = [] if self.folder.checkpoints is None else checkpoint.newest_first(self.folder.checkpoints)
+        for path in files:
+            try:
+                state = checkpoint.load(path)
+            except TrainingError as error:
+                damage = damage or error
+                continue
+            if damage is not None:
+                self._warn(f"{str(damage).partition(';')[0]}; going on from the one before, step {state['step']}")
+            return path, state
+        if damage is not None:
+            raise damage
+        self._warn(f"{self.folder.path} holds no checkpoint; starting again from step 0")
+        return None, {}
+
+    def _warn(self, message: str) -> None:
+        if self.accelerator.is_main_process:
+            warnings.warn(message, stacklevel=2)
 
     def _batch(self) -> Tensor:
-        epoch, position = divmod(self.step, self.steps_per_epoch)
+        return self._batch_of(self.step)
+
+    def _batch_of(self, step: int) -> Tensor:
+        epoch, position = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
             order = torch.randperm(len(self.source), generator=generator(self.config.seed, "order", epoch))
             self._order = epoch, order
@@ -303,9 +330,11 @@ class Session:
         finite = values.isfinite().all(dim=1)
         if not bool(finite.all()):
             row = int(finite.int().argmin())
+            step = self.step - len(self._window) + row
+            low, high = (float(end) for end in torch.aminmax(self._batch_of(step)))
             raise TrainingError(
-                f"the loss is {values[row, 0].item()} at step {self.step - len(self._window) + row + 1} "
-                f"({self._beta_in_words()}), {self._remedy()}"
+                f"the loss is {values[row, 0].item()} at step {step + 1} ({self._beta_in_words()}), "
+                f"on a batch with values from {low:g} to {high:g}, {self._remedy(max(-low, high))}"
             )
         return values
 
@@ -314,9 +343,10 @@ class Session:
             return f"beta in {self.model.beta_range}"
         return f"beta {self.config.beta:g}"
 
-    def _remedy(self) -> str:
+    def _remedy(self, magnitude: float = 0.0) -> str:
         kept = "" if self._last_checkpoint is None else f"; the last good checkpoint is {self._last_checkpoint}"
-        return f"so the run cannot go on: lower learning_rate or set clip_norm{kept}"
+        scale = "divide the data by a scale=..., " if magnitude > LARGE_VALUE else ""
+        return f"so the run cannot go on: {scale}lower learning_rate or set clip_norm{kept}"
 
     def _where(self) -> dict[str, int]:
         return {"step": self.step, "epoch": self.epoch}
