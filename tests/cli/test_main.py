@@ -164,3 +164,14 @@ def test_a_folder_without_a_run_is_an_error_in_data(
     extra = ["--beta", "1", "--out", str(tmp_path / "out")] if command == "fold" else []
     assert main([command, str(tmp_path), *extra]) == 1
     assert "holds no run" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_plain_line_on_standard_error(capsys, monkeypatch):
+    import warnings
+
+    from multirate.cli import data
+
+    monkeypatch.setattr(data, "run", lambda options: warnings.warn("values up\nto 255", stacklevel=1))
+    assert main(["data"]) == 0
+    assert capsys.readouterr().err == "multirate: warning: values up to 255\n"

@@ -63,5 +63,11 @@ def _describe(screen: Screen, name: str, data_dir: str | None) -> None:
     for key, value in shown.items():
         screen.say(f"{key:<12} {value}")
     for file in about["files"]:
-        screen.say(f"  {file['name']}: {file['path'] or 'missing'}")
+        screen.say(f"  {file['name']}: {_state(file)}")
     screen.result(about)
+
+
+def _state(file: dict[str, Any]) -> str:
+    if file["path"] is None:
+        return "missing"
+    return f"{file['path']} (damaged: its checksum differs)" if file["verified"] is False else str(file["path"])

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -81,7 +82,9 @@ def run(command: str, words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         options = parse(module, command, words)
-        module.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            module.run(options)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt as stop:
@@ -134,6 +137,10 @@ def _remedy(module: Any, stop: str) -> str:
         return stop or "run the same command again"
     where = re.match(r"stopped after step \d+ of \d+", stop)
     return f"{where[0]}; {module.RESUME}" if where else str(module.RESUME)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"multirate: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _explain(error: OSError) -> str:
