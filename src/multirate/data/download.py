@@ -88,8 +88,8 @@ def locate(file: RemoteFile, name: str, data_dir: str | Path | None = None, *, d
     if not download:
         places = ", ".join(str(folder) for folder in search_folders(data_dir))
         raise DataError(
-            f"{name} needs {file.name}, which is in none of {places}; run `multirate data fetch {name}` to download it, "
-            f"or get it from {file.url} and put it into one of these folders"
+            f"{name} needs {file.name}, which is in none of {places}; run `multirate data fetch {name}` to download "
+            f"it, or get it from {file.url} and put it into one of these folders"
         )
     return _download(file, _target(data_dir) / name)
 
