@@ -62,7 +62,7 @@ LIGHT_MODULES = (
     *(f"multirate.cli.{path.stem}" for path in sorted((SOURCE / "cli").glob("*.py")) if path.stem != "__init__"),
 )
 FORBIDDEN_WORDS = r"\b(kld|recon_loss|lmbda|net_inputs|hyper_?params?)\b"
-MACHINE = r"/(home|root|tmp|work)/|\.l[i]brary|before-stop"
+MACHINE = r"/(home|root|tmp|work)/"
 
 FILES = sorted(SOURCE.rglob("*.py"))
 IDS = [str(path.relative_to(SOURCE)) for path in FILES]

@@ -80,6 +80,24 @@ def test_lstm_gates_each_preactivation():
         torch.testing.assert_close(layer(x)[0][0, -1], hidden)
 
 
+@pytest.mark.parametrize(("name", "rows"), [("lstm_deep", 16), ("gru_deep", 12)])
+def test_each_layer_and_direction_of_a_recurrent_net_has_gates_of_its_own(name, rows):
+    case = next(case for case in RECURRENT if case.name == name)
+    model, x = randomized(case, "film"), case.batch()
+    by_hand = case.build().encoder
+    scale, shift = (part[0] for part in model.gates(0.3)[0])
+    with torch.no_grad():
+        for block, suffix in enumerate(["l0", "l0_reverse", "l1", "l1_reverse"]):
+            own = slice(block * rows, (block + 1) * rows)
+            for family in ("weight_ih", "weight_hh"):
+                getattr(by_hand, f"{family}_{suffix}").mul_(scale[own][:, None])
+            for family in ("bias_ih", "bias_hh"):
+                getattr(by_hand, f"{family}_{suffix}").mul_(scale[own])
+            getattr(by_hand, f"bias_ih_{suffix}").add_(shift[own])
+    with model.at(0.3):
+        torch.testing.assert_close(model.base.encoder(x)[0], by_hand(x)[0], rtol=1e-12, atol=1e-12)
+
+
 def test_recurrent_layer_gets_its_weights_back_after_an_error():
     case = RECURRENT[0]
     model = randomized(case)
