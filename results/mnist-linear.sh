@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 run=runs/mnist-linear
 
 multirate train --data mnist --model linear --response water-filling --epochs 30 --learning-rate 0.003 \
-    --out "$run" --resume
+    --response-learning-rate 0.04 --out "$run" --resume
 multirate plot "$run" --optimum
 
 mkdir -p results/mnist-linear

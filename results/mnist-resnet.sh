@@ -18,4 +18,4 @@ multirate report "$run"
 
 mkdir -p results/mnist-resnet
 cp "$run"/{curve,comparison}.json "$run"/baselines/*.json results/mnist-resnet/
-cp "$run"/figures/{rate_distortion,against_beta,prior_samples,reconstructions}.png results/mnist-resnet/
+cp "$run"/figures/{rate_distortion,against_beta,gaps,prior_samples,reconstructions}.png results/mnist-resnet/

@@ -101,7 +101,7 @@ def test_without_leave_to_download_the_places_and_the_address_are_named(server, 
     file = RemoteFile("f.gz", server.offer("f.gz", BODY), SHA256)
     with pytest.raises(DataError, match=r"set needs f.gz, which is in none of") as caught:
         locate(file, "set", tmp_path / "given", download=False)
-    for words in (str(tmp_path / "given"), str(cache), file.url, "multirate data set"):
+    for words in (str(tmp_path / "given"), str(cache), file.url, "multirate data fetch set"):
         assert words in str(caught.value)
     assert server.requests == []
 
