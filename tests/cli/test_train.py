@@ -1,5 +1,6 @@
 """``multirate train``: options, YAML, what it leaves in the folder."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,16 @@ def test_every_option_of_training_is_an_option_of_the_command() -> None:
 
     assert [f.name for f in dataclasses.fields(TrainingOptions)] == [f.name for f in dataclasses.fields(mr.TrainConfig)]
     assert {f.name for f in dataclasses.fields(Options)} >= {"out", "config", "resume", "spec", "training", "shared"}
+
+
+def test_validate_measures_the_validation_split_and_leaves_the_weights_alone(tmp_path: Path) -> None:
+    plain, validated = tmp_path / "plain", tmp_path / "validated"
+    words = ["train", *SMALL, "--epochs", "2", "--beta", "0.5"]
+    assert main([*words, "--out", str(plain)]) == 0
+    assert main([*words, "--validate", "--out", str(validated)]) == 0
+    lines = [json.loads(line) for line in (validated / "metrics.jsonl").read_text().splitlines()]
+    found = [line for line in lines if line["split"] == "validation"]
+    assert [line["epoch"] for line in found] == [1, 2]
+    assert all(line["objective"] == pytest.approx(line["distortion"] + 0.5 * line["rate"]) for line in found)
+    one, other = mr.load(plain / "model").state_dict(), mr.load(validated / "model").state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)

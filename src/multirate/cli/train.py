@@ -41,6 +41,8 @@ class Options:
     """YAML file with any of these options by name, or a run's config.yaml to repeat it; the command line wins."""
     resume: bool = False
     """Go on where the run in this folder stopped."""
+    validate: bool = False
+    """Measure the validation split after each epoch, into metrics.jsonl."""
     spec: Annotated[RunSpec, tyro.conf.arg(name="")] = field(default_factory=RunSpec)
     training: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     shared: SharedOptions = field(default_factory=Shared)
@@ -51,7 +53,7 @@ def run(options: Options) -> None:
     from multirate.experiments.run import train
 
     screen = Screen(options.shared)
-    done = train(options.spec, options.training.config(), options.out, resume=options.resume)
+    done = train(options.spec, options.training.config(), options.out, resume=options.resume, validate=options.validate)
     last = {key: done.history[-1][key] for key in ("loss", "rate", "distortion")} if done.history else {}
     numbers = ", ".join(f"{key} {value:.2f}" for key, value in last.items())
     screen.say(f"trained in {done.seconds:.0f} s; at the end of training, in nats an example: {numbers}")

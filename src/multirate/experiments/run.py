@@ -135,7 +135,15 @@ def build_model(spec: RunSpec, shape: Sequence[int], likelihood: str, seed: int)
         return convert(base, BetaRange(spec.beta_low, spec.beta_high), response=spec.response)
 
 
-def train(spec: RunSpec, config: TrainConfig, folder: Path, *, resume: bool = False, progress: bool = True) -> Run:
+def train(
+    spec: RunSpec,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    validate: bool = False,
+) -> Run:
     """Train a specification's model in a run's folder.
 
     Args:
@@ -144,6 +152,7 @@ def train(spec: RunSpec, config: TrainConfig, folder: Path, *, resume: bool = Fa
         folder: of the run.
         resume: go on where a run in this folder stopped.
         progress: show a bar.
+        validate: measure the validation split after each epoch.
 
     Returns:
         The run.
@@ -163,7 +172,8 @@ def train(spec: RunSpec, config: TrainConfig, folder: Path, *, resume: bool = Fa
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
     record = {"run": dataclasses.asdict(spec), "command": command(spec, config, folder)}
-    return fit(model, source, config=config, out=folder, resume=resume, progress=progress, record=record)
+    val = load_data(spec, "validation") if validate else None
+    return fit(model, source, config=config, val=val, out=folder, resume=resume, progress=progress, record=record)
 
 
 def command(spec: RunSpec, config: TrainConfig, folder: Path) -> str:
