@@ -4,12 +4,14 @@ import csv
 import dataclasses
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.cli.conftest import SMALL
 
 import multirate as mr
 from multirate.cli.main import main
@@ -258,3 +260,21 @@ def test_one_beta_must_not_look_like_a_count() -> None:
 @pytest.mark.parametrize(("number", "text"), [(1, "1 beta"), (0, "0 betas"), (1200, "1,200 betas")])
 def test_one_thing_is_singular(number: int, text: str) -> None:
     assert counted(number, "beta") == text
+
+
+def test_an_empty_record_of_a_run_is_named_as_such(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    for words in (["evaluate", str(tmp_path)], ["train", *SMALL, "--out", str(tmp_path), "--resume"]):
+        assert main(words) == 1
+        assert "config.yaml is empty or no record of a run" in capsys.readouterr().err
+
+
+def test_choosing_says_nothing_before_the_fold_has_succeeded(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["choose", str(trained / "curve.json"), "--elbo", "--fold", str(tmp_path / "folded")]) == 1
+    assert capsys.readouterr().out == ""
+    assert main(["choose", str(trained), "--elbo"]) == 0
+    assert re.search(r"active units \d+$", capsys.readouterr().out.strip())

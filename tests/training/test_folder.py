@@ -61,7 +61,7 @@ def test_versions_and_commit_are_words():
 @pytest.mark.parametrize("content", ["[1, 2]", "words"])
 def test_a_config_that_is_no_mapping_is_not_resumed(tmp_path, content):
     (tmp_path / "config.yaml").write_text(content)
-    with pytest.raises(TrainingError, match=r"config\.yaml is not the record of a run; choose another folder"):
+    with pytest.raises(TrainingError, match=r"config\.yaml is empty or no record of a run; choose another folder"):
         RunFolder(tmp_path).check_same(DOCUMENT)
 
 

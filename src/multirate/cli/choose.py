@@ -8,6 +8,7 @@ import tyro
 
 from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions
 from multirate.errors import UsageError
+from multirate.text import format_measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,14 @@ def run(options: Options) -> None:
     curve = read_curve(options.run)
     beta = curve.best("elbo") if options.elbo else curve.beta_for(rate=options.rate, distortion=options.distortion)
     expected = {key: value for key, value in curve.at(beta).items() if key != "beta"}
-    screen.say(f"beta {beta:.6g}")
-    numbers = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in expected.items())
-    screen.say(f"expected on {curve.data} {curve.split}, in {curve.units}: {numbers}")
     if options.fold is not None:
         from multirate.cli.fold import write_folded
 
         write_folded(options.run, beta, options.fold)
+    screen.say(f"beta {beta:.6g}")
+    numbers = ", ".join(f"{key.replace('_', ' ')} {format_measure(key, value)}" for key, value in expected.items())
+    screen.say(f"expected on {curve.data} {curve.split}, in {curve.units}: {numbers}")
+    if options.fold is not None:
         screen.say(f"the plain VAE is in {options.fold}; multirate.load({str(options.fold)!r}) reads it")
     folded = {} if options.fold is None else {"fold": str(options.fold)}
     screen.result({"beta": beta, "expected": expected, **folded})

@@ -211,6 +211,8 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
     folder = Path(folder)
     try:
         document = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise DataError(f"{folder / 'config.yaml'} is empty or no record of a run; train again in another folder")
         training = document["training"]
         about = document.get("run") or _foreign_spec(document)
         options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}

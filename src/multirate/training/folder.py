@@ -69,11 +69,11 @@ class RunFolder:
         if self.path is None:
             return
         try:
-            stored = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")) or {}
+            stored = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise TrainingError(f"cannot read {self.path / 'config.yaml'}: choose another folder") from error
         if not isinstance(stored, dict):
-            raise TrainingError(f"{self.path / 'config.yaml'} is not the record of a run; choose another folder")
+            raise TrainingError(f"{self.path / 'config.yaml'} is empty or no record of a run; choose another folder")
         for section in ("training", "model", "data"):
             difference = _first_difference(section, stored.get(section), document[section])
             if difference is not None:
