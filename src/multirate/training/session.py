@@ -103,7 +103,7 @@ class Session:
         module: nn.Module = Objective(self.model)
         if config.compile:
             module.compile()
-        self._module, self._optimizer = accelerator.prepare(module, torch.optim.Adam(groups))
+        self._module, self._optimizer = accelerator.prepare(module, torch.optim.Adam(groups, fused=True))
 
     @property
     def epoch(self) -> int:
