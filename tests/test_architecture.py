@@ -18,6 +18,7 @@ ARROWS = (
     ("beta",),
     ("response",),
     ("layers",),
+    ("latents",),
     ("plan", "saving"),
     ("wrapper",),
     ("convert", "fold"),
@@ -49,7 +50,7 @@ ONLY = {
     "comparison": {"errors", "files", "text", "curve", "fairness"},
     "saving": {"errors", "files"},
 }
-GATING = {"response", "layers", "plan", "wrapper", "convert", "fold"}
+GATING = {"response", "layers", "latents", "plan", "wrapper", "convert", "fold"}
 WITHOUT_GATING = ("terms", "objectives", "models", "data", "theory", "report")
 WITHOUT_TORCH = ("report", "curve", "fairness", "comparison")
 LIGHT = {"torch", "numpy", "scipy", "matplotlib", "sklearn", "accelerate", "joblib", "pooch", "PIL", "safetensors"}

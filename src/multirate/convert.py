@@ -8,6 +8,7 @@ from torch import nn
 
 from multirate.beta import BetaRange
 from multirate.errors import BetaError, ConversionError
+from multirate.latents import Name
 from multirate.layers import copied, kind_of
 from multirate.plan import Patterns, Plan, plan
 from multirate.response import Gate
@@ -16,6 +17,8 @@ from multirate.wrapper import MultiRate
 __all__ = ["MultiRate", "Plan", "convert", "plan"]
 
 _DEAD = 1e-3
+# Nats of log beta by which every latent's threshold is above preserve_at.
+_OPEN = 1.0
 
 
 def convert(
@@ -24,6 +27,9 @@ def convert(
     *,
     encoder: Patterns | None = None,
     decoder: Patterns | None = None,
+    mean: Name = None,
+    log_variance: Name = None,
+    latent_input: Name = None,
     ungated: Patterns = (),
     response: str | Mapping[str, str] = "default",
     preserve_at: float | None = None,
@@ -31,16 +37,19 @@ def convert(
 ) -> MultiRate:
     r"""Make a multi-rate model of a VAE; the VAE itself is not touched.
 
-    The gates start the same at every beta. With ``preserve_at`` the copy's weights are divided by those starting gates,
-    so that the model computes at that beta (and, until it is trained, at every other) exactly what the base computes:
-    a trained VAE becomes multi-rate by fine-tuning. As with :func:`multirate.fold`, no gated layer's weight may be
-    used outside that layer's own call.
+    With ``preserve_at`` the layers' gates start the same at every beta, the latents' thresholds start where every
+    latent is open at that beta, and the copy's weights are divided by those starting gates, so that the model computes
+    there what the base computes: a trained VAE becomes multi-rate by fine-tuning. As with :func:`multirate.fold`, no
+    gated layer's weight may be used outside that layer's own call.
 
     Args:
         base: any ``nn.Module``; it is copied.
         beta_range: the range of beta to serve, ``[0.01, 10]`` by default.
         encoder: as in :func:`plan`.
         decoder: as in :func:`plan`.
+        mean: as in :func:`plan`.
+        log_variance: as in :func:`plan`.
+        latent_input: as in :func:`plan`.
         ungated: as in :func:`plan`.
         response: as in :func:`plan`.
         preserve_at: a beta of the range at which to compute what the base computes.
@@ -57,7 +66,17 @@ def convert(
     if any(isinstance(module, MultiRate) for module in base.modules()):
         raise ConversionError("the model is multi-rate already; convert its base, or fold it first")
     beta_range = beta_range or BetaRange()
-    layers = plan(base, encoder=encoder, decoder=decoder, ungated=ungated, response=response, example=example)
+    layers = plan(
+        base,
+        encoder=encoder,
+        decoder=decoder,
+        mean=mean,
+        log_variance=log_variance,
+        latent_input=latent_input,
+        ungated=ungated,
+        response=response,
+        example=example,
+    )
     model = MultiRate(copied(base), beta_range, layers)
     model.training = model.response.training = base.training
     if preserve_at is not None:
@@ -68,6 +87,11 @@ def convert(
 def _preserve(model: MultiRate, beta: float) -> None:
     shared = _shared_parameters(model.base)
     with torch.no_grad():
+        model.response.weight.zero_()
+        if model.response.thresholds is not None:
+            model.beta_range.check(beta)
+            open_there = model.beta_range.standardize(beta) + _OPEN / model.beta_range.log_std
+            model.response.thresholds.clamp_(min=float(open_there))
         gates = model.gates(beta)
         if gates[0].scale.shape[0] != 1:
             raise BetaError(f"preserve_at takes one beta; got {gates[0].scale.shape[0]}")
@@ -87,7 +111,12 @@ def _preserve(model: MultiRate, beta: float) -> None:
                 )
             kind = kind_of(target)
             assert kind is not None
-            kind.fold(target, Gate(1 / scale.to(next(target.parameters()).dtype), None))
+            inverse = 1 / scale.to(next(target.parameters()).dtype)
+            if layer.on_input:
+                kind.fold_input(target, inverse)
+            else:
+                shift = None if gate.shift is None else -gate.shift[0].to(inverse.dtype) * inverse
+                kind.fold(target, Gate(inverse, shift))
 
 
 def _is_identity(gate: Gate) -> bool:

@@ -7,14 +7,15 @@ from multirate.beta import BetaLike
 from multirate.errors import BetaError, ConversionError
 from multirate.layers import copied, kind_of
 from multirate.response import Gate
-from multirate.wrapper import GateHook, MultiRate, RecurrentHook
+from multirate.wrapper import GateHook, InputHook, MultiRate, RecurrentHook
 
 
 def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
     r"""Return a plain copy of the base whose weights hold the gates at ``beta``.
 
     :math:`W(\beta) = s(\beta) \odot W`, :math:`b(\beta) = s(\beta) \odot b` (Bae et al. 2023, Eq. 8-9); where a
-    normalization follows a layer, its affine map takes the gate instead. The copy computes what the model computes at
+    normalization follows a layer, its affine map takes the gate instead, and the layer that takes the latents carries
+    their gates in its columns. The copy computes what the model computes at
     that beta, to rounding; nothing is divided. A parameter that gated layers share becomes one for each of them. The
     one thing that a fold cannot see is a base that uses a gated layer's weight outside that layer's own call, as
     ``F.linear(x, self.encoder[0].weight.T)`` does: name such a layer in ``ungated``.
@@ -46,13 +47,17 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
             dtype = next(target.parameters()).dtype
             scale, shift = (None if part is None else part[0].to(dtype) for part in gate)
             assert scale is not None
-            kind.fold(target, Gate(scale, shift))
+            if layer.on_input:
+                kind.fold_input(target, scale)
+            else:
+                kind.fold(target, Gate(scale, shift))
     return plain
 
 
 def _remove_hooks(layer: nn.Module) -> None:
     for hooks in (layer._forward_hooks, layer._forward_pre_hooks):
         for key, hook in list(hooks.items()):
-            if isinstance(hook, GateHook) or isinstance(getattr(hook, "__self__", None), RecurrentHook):
+            if isinstance(hook, GateHook | InputHook) or isinstance(getattr(hook, "__self__", None), RecurrentHook):
                 del hooks[key]
                 layer._forward_hooks_always_called.pop(key, None)
+                layer._forward_pre_hooks_with_kwargs.pop(key, None)

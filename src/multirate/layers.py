@@ -5,6 +5,7 @@ A gate is a scale (and with FiLM a shift) of each output channel. Folding puts i
 """
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,15 @@ class Kind:
         channels: the number of gates that a layer of this type takes.
         axis: the axis of the gated channels in its output (ignored for recurrent layers).
         fold: puts a gate with ``[C]`` scale and shift into the layer's own parameters.
+        inputs: the number of its input channels, along the same axis; 0 if they cannot be gated.
+        fold_input: puts a scale of the input's channels, ``[C]``, into the layer's own weight.
     """
 
     channels: Callable[[Any], int]
     axis: Callable[[Any], int]
     fold: Callable[[Any, Gate], None]
+    inputs: Callable[[Any], int] = lambda layer: 0
+    fold_input: Callable[[Any, Tensor], None] = lambda layer, scale: None
 
 
 def copied(base: nn.Module) -> nn.Module:
@@ -85,6 +90,18 @@ def _fold_transposed(layer: Any, gate: Gate) -> None:
     _fold(layer, gate, rows.reshape(*rows.shape, *[1] * (layer.weight.ndim - 2)))
 
 
+def _fold_columns(layer: Any, scale: Tensor) -> None:
+    replace_parameter(layer, "weight", layer.weight * scale.reshape(1, -1, *[1] * (layer.weight.ndim - 2)))
+
+
+def _fold_transposed_columns(layer: Any, scale: Tensor) -> None:
+    replace_parameter(layer, "weight", layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+
+
+def _undivided_inputs(layer: Any) -> int:
+    return int(layer.in_channels) if layer.groups == 1 else 0
+
+
 def _fold_layer_norm(layer: Any, gate: Gate) -> None:
     column = gate.scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
     replace_parameter(layer, "weight", layer.weight * column)
@@ -132,8 +149,14 @@ def _fold_recurrent(layer: Any, gate: Gate) -> None:
         replace_parameter(layer, name, value)
 
 
-def _convolution(dims: int, fold: Callable[[Any, Gate], None]) -> Kind:
-    return Kind(lambda layer: int(layer.out_channels), lambda layer: -1 - dims, fold)
+def _convolution(dims: int) -> Kind:
+    return Kind(
+        lambda layer: int(layer.out_channels), lambda layer: -1 - dims, _fold_rows, _undivided_inputs, _fold_columns
+    )
+
+
+def _transposed(dims: int) -> Kind:
+    return dataclasses.replace(_convolution(dims), fold=_fold_transposed, fold_input=_fold_transposed_columns)
 
 
 def _instance_norm(dims: int) -> Kind:
@@ -141,13 +164,19 @@ def _instance_norm(dims: int) -> Kind:
 
 
 WEIGHTED: Mapping[type[nn.Module], Kind] = {
-    nn.Linear: Kind(lambda layer: int(layer.out_features), lambda layer: -1, _fold_rows),
-    nn.Conv1d: _convolution(1, _fold_rows),
-    nn.Conv2d: _convolution(2, _fold_rows),
-    nn.Conv3d: _convolution(3, _fold_rows),
-    nn.ConvTranspose1d: _convolution(1, _fold_transposed),
-    nn.ConvTranspose2d: _convolution(2, _fold_transposed),
-    nn.ConvTranspose3d: _convolution(3, _fold_transposed),
+    nn.Linear: Kind(
+        lambda layer: int(layer.out_features),
+        lambda layer: -1,
+        _fold_rows,
+        lambda layer: int(layer.in_features),
+        _fold_columns,
+    ),
+    nn.Conv1d: _convolution(1),
+    nn.Conv2d: _convolution(2),
+    nn.Conv3d: _convolution(3),
+    nn.ConvTranspose1d: _transposed(1),
+    nn.ConvTranspose2d: _transposed(2),
+    nn.ConvTranspose3d: _transposed(3),
 }
 
 _CHANNEL_NORM = Kind(lambda layer: int(layer.num_features), lambda layer: 1, _fold_rows)
@@ -193,7 +222,7 @@ def kind_of(layer: nn.Module, *tables: Mapping[type[nn.Module], Kind]) -> Kind |
 
 
 def apply_gate(output: Tensor, gate: Gate, axis: int, name: str) -> Tensor:
-    """Scale and shift the channels of a layer's output, example by example.
+    """Scale and shift the channels of a layer's output (or input), example by example.
 
     A leading axis of ``B * T`` is read as ``B`` examples of ``T`` consecutive rows each; a middle axis, as in
     ``[B, T, C]``, shares its example's gate.

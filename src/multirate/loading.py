@@ -59,5 +59,4 @@ def _built_in(description: dict[str, Any], folder: str | Path) -> nn.Module:
 
 def _multirate(network: nn.Module, description: dict[str, Any]) -> MultiRate:
     layers = tuple(GatedLayer(**layer) for layer in description["gated"])
-    low, high = description["beta_range"]
-    return MultiRate(network, BetaRange(low, high), Plan(layers))
+    return MultiRate(network, BetaRange(**description["beta_range"]), Plan(layers))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from multirate.errors import ConversionError
+from multirate.latents import Name, find_latents
 from multirate.layers import NORMALIZING, RECURRENT, WEIGHTED, copied, kind_of
 from multirate.response import GATES, RESPONSES, Slot
 from multirate.seeding import seeded
@@ -29,9 +30,9 @@ class GatedLayer:
     Args:
         name: the layer's path in the base.
         at: the path of the module whose output is gated: the layer, or the normalization that follows it.
-        side: ``encoder`` or ``decoder``.
+        side: ``encoder``, ``decoder`` or ``latent``.
         type: the layer's class.
-        gate: the gate function's name.
+        gate: the gate function's name, or the kind of latent gate.
         channels: how many gates.
         shift: whether the gate also adds a shift.
         recurrent: whether the weights are gated, so that one call takes one beta.
@@ -45,6 +46,11 @@ class GatedLayer:
     channels: int
     shift: bool = False
     recurrent: bool = False
+
+    @property
+    def on_input(self) -> bool:
+        """Whether the gates multiply the layer's input, not its output."""
+        return self.gate == "latent input"
 
     @property
     def slot(self) -> Slot:
@@ -66,17 +72,27 @@ class Plan:
     """The layers that a conversion gates, and the modules with weights that it leaves alone.
 
     Args:
-        gated: in the order in which the base registers them.
+        gated: in the order in which the base registers them, then the places where latents are gated.
         skipped: every other module that owns parameters, with the reason.
+        missing: a line for each part of the latents that the response would gate and that was not found.
     """
 
     gated: tuple[GatedLayer, ...]
     skipped: tuple[SkippedLayer, ...] = field(default=())
+    missing: tuple[str, ...] = field(default=())
+
+    @property
+    def latents(self) -> int:
+        """How many latents are gated."""
+        sites = [layer for layer in self.gated if layer.side == "latent"]
+        return 0 if not sites else sites[0].channels // (2 if sites[0].gate == "latent moments" else 1)
 
     @property
     def parameters(self) -> int:
-        """How many parameters the response adds: two for each map of each gated channel."""
-        return sum(2 * layer.channels * (2 if layer.shift else 1) for layer in self.gated)
+        """How many parameters the response adds: two, or four if curved, for each map of each channel, one a latent."""
+        layers = [layer for layer in self.gated if layer.side != "latent"]
+        maps = (layer.channels * (2 if layer.shift else 1) * (4 if GATES[layer.gate].curved else 2) for layer in layers)
+        return sum(maps) + self.latents
 
     @property
     def one_beta(self) -> bool:
@@ -88,8 +104,11 @@ class Plan:
         rows += [(g.name, g.type, g.side, g.gate, str(g.channels), "" if g.at == g.name else g.at) for g in self.gated]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        channels = sum(g.channels for g in self.gated)
-        lines.append(f"{len(self.gated)} layers gated, {channels:,} channels, {self.parameters:,} parameters more")
+        layers = [g for g in self.gated if g.side != "latent"]
+        channels = sum(g.channels for g in layers)
+        latents = f", {self.latents:,} latents" if self.latents else ""
+        lines.append(f"{len(layers)} layers gated, {channels:,} channels{latents}, {self.parameters:,} parameters more")
+        lines += [f"without {missing}" for missing in self.missing]
         if self.skipped:
             lines.append("not gated:")
             lines += [f"  {s.name} ({s.type}): {s.reason}" for s in self.skipped]
@@ -101,6 +120,9 @@ def plan(
     *,
     encoder: Patterns | None = None,
     decoder: Patterns | None = None,
+    mean: Name = None,
+    log_variance: Name = None,
+    latent_input: Name = None,
     ungated: Patterns = (),
     response: str | Mapping[str, str] = "default",
     example: Any = None,
@@ -110,7 +132,9 @@ def plan(
     Every Linear, convolution, transposed convolution, LSTM and GRU inside the encoder and the decoder is gated at its
     output, before the nonlinearity; where a BatchNorm, GroupNorm, InstanceNorm or LayerNorm follows the layer, after
     that (Bae et al. 2023, appendix). What lies outside the two, usually the heads, the decoder's stem and its output
-    layer, stays as it is.
+    layer, stays as it is, but for the latents: the default response gates them too, by one threshold each, where the
+    posterior's heads and the layer that takes the latents are found (see :mod:`multirate.latents`). The plan says what
+    was not found; that part is then left out.
 
     A pattern is the path of a submodule (``"net.encoder"``: all below it) or holds wildcards (``"blocks.*.conv1"``).
 
@@ -118,10 +142,14 @@ def plan(
         base: the VAE.
         encoder: patterns of encoder modules; by default any module called ``encoder``, ``enc``, ``z_encoder``, ...
         decoder: patterns of decoder modules; by default any module called ``decoder``, ``dec``, ``generator``, ...
+        mean: path of the layer that gives the posterior's mean, found by common names; ``()`` leaves it ungated.
+        log_variance: the same for its log-variance; the same path as ``mean`` if one layer gives both, means first.
+        latent_input: the same for the layer whose input is the latents alone.
         ungated: patterns of modules inside these two that get no gate.
         response: ``default``, ``paper``, ``sigmoid``, ``film`` or ``water-filling``; or a table of pattern to gate
-            function (``sigmoid``, ``sqrt``, ``ramp``, ``film``), of which the first that matches counts; ``encoder``
-            and ``decoder`` in such a table also stand for the whole side.
+            function (``sigmoid``, ``sqrt``, ``ramp``, ``film``, ``cubic``), of which the first that matches counts;
+            ``encoder`` and ``decoder`` in such a table also stand for the whole side, and ``"latents": "threshold"``
+            gates the latents.
         example: an input of the base, a tensor or a tuple of arguments. With it the base is run once, on a copy, to see
             which layers are used and which normalization follows which layer. Without it a normalization follows a
             layer if it comes next in a ``Sequential``, or is registered next under a name that ends in the same number.
@@ -136,9 +164,15 @@ def plan(
     sides = _sides(base, encoder, decoder)
     left_out = set(_select(base, ungated, "ungated"))
     norms, called = (_registered_norms(base), None) if example is None else _traced_norms(base, example)
+    on_decoder = [name for name in sides if "decoder" in sides[name]]
+    chosen = {"mean": mean, "log_variance": log_variance, "latent_input": latent_input}
+    latents = _latents(base, table, on_decoder, chosen, sorted(left_out))
+    heads = {site.name for site in latents.gated if not site.on_input}
     gated: dict[str, GatedLayer] = {}
     skipped: list[SkippedLayer] = []
     for name, layer in _owners(base):
+        if name in heads:
+            continue
         at = norms.get(name, name)
         reason = _refusal(layer, name, sides, left_out, called) or _refusal_at(base.get_submodule(at), layer)
         if reason is None and at in gated:
@@ -153,7 +187,26 @@ def plan(
     skipped = [layer for layer in skipped if layer.name not in gated]
     if not gated:
         raise ConversionError(_nothing_gated(base, skipped))
-    return Plan(tuple(gated.values()), tuple(skipped))
+    return Plan((*gated.values(), *latents.gated), tuple(skipped), latents.missing)
+
+
+def _latents(
+    base: nn.Module,
+    table: Mapping[str, str],
+    decoder: Sequence[str],
+    chosen: Mapping[str, Name],
+    excluded: Sequence[str],
+) -> Plan:
+    """Return the part of the plan that gates the latents."""
+    if "latents" not in table:
+        named = [f"{what}={name!r}" for what, name in chosen.items() if isinstance(name, str)]
+        if named:
+            raise ConversionError(f"{named[0]} has no use: this response does not gate the latents; drop it")
+        return Plan(())
+    found = find_latents(base, decoder, **chosen, excluded=excluded)
+    sites = [(site, type(base.get_submodule(site.name)).__name__) for site in found.sites]
+    gated = (GatedLayer(site.name, site.name, "latent", kind, site.gate, site.channels) for site, kind in sites)
+    return Plan(tuple(gated), missing=found.missing)
 
 
 def _gated_layer(base: nn.Module, name: str, at: str, side: str, gate: str) -> GatedLayer:
@@ -170,15 +223,17 @@ def _response_table(response: str | Mapping[str, str]) -> Mapping[str, str]:
         if response not in RESPONSES:
             raise ConversionError(f"no response {response!r}; choose one of {', '.join(RESPONSES)}")
         return RESPONSES[response]
-    for gate in response.values():
-        if gate not in GATES:
+    for pattern, gate in response.items():
+        if pattern == "latents" and gate != "threshold":
+            raise ConversionError(f"latents are gated by 'threshold'; got {gate!r}")
+        if pattern != "latents" and gate not in GATES:
             raise ConversionError(f"no gate function {gate!r}; choose one of {', '.join(GATES)}")
     return response
 
 
 def _gate_name(table: Mapping[str, str], name: str, side: str) -> str:
     for pattern, gate in table.items():
-        if pattern == side or _matches(name, pattern):
+        if pattern != "latents" and (pattern == side or _matches(name, pattern)):
             return gate
     raise ConversionError(f"the response names no gate function for layer {name!r}; add a pattern for it, or {side!r}")
 

@@ -4,9 +4,11 @@ A layer's pre-activation :math:`W a + b` becomes :math:`s(\beta) \odot (W a + b)
 
 .. math:: s(\beta) = \sigma(w_h \log\beta + b_h)
 
-(Bae et al. 2023, Eq. 6-9). All layers share one affine map of the standardized log beta.
+(Bae et al. 2023, Eq. 6-9). All layers share one affine map of the standardized log beta. Latents may have gates of
+their own, which follow from one threshold each: see :func:`latent_gate`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,9 +16,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from multirate.beta import BetaRange
 from multirate.errors import UsageError
 
 _SQRT_GATE_EPS = 1e-6
+_SHARPNESS = 8.0
+# Thresholds start this many nats of log beta below the upper end of the range, and up to it.
+_THRESHOLD_SPREAD = 2.0
 
 
 def sigmoid_gate(u: Tensor) -> Tensor:
@@ -78,6 +84,40 @@ def linear_gate(u: Tensor) -> Tensor:
     return u
 
 
+def latent_gate(excess: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Gate of a latent whose threshold is ``xi``, as an optimal linear VAE has it, made smooth.
+
+    With :math:`\Delta = \xi - \log\beta` the latent's precision grows by :math:`t` nats and its gate opens to
+    :math:`g`,
+
+    .. math:: t = \tfrac18 \log(1 + e^{8 \Delta}), \qquad g = \sqrt{1 - e^{-t}}.
+
+    In a linear VAE :math:`\xi` is the logarithm of an eigenvalue of the data, :math:`t = \max(0, \Delta)`, the
+    posterior's mean and the decoder's column are proportional to :math:`g` and its log-variance is :math:`-t`
+    (Lucas et al. 2019).
+
+    Args:
+        excess: :math:`\Delta`, nats, any shape.
+
+    Returns:
+        ``t``, at least 0, and ``g`` in ``[0, 1)``; the slope of ``g`` is finite everywhere.
+    """
+    t = torch.nn.functional.softplus(excess, beta=_SHARPNESS)
+    return t, (-torch.expm1(-t)).clamp(min=_SQRT_GATE_EPS).sqrt()
+
+
+def _of_mean(t: Tensor, g: Tensor) -> "Gate":
+    return Gate(g, None)
+
+
+def _of_log_variance(t: Tensor, g: Tensor) -> "Gate":
+    return Gate(g.square(), -t)
+
+
+def _of_moments(t: Tensor, g: Tensor) -> "Gate":
+    return Gate(torch.cat([g, g.square()], dim=-1), torch.cat([torch.zeros_like(t), -t], dim=-1))
+
+
 @dataclass(frozen=True)
 class GateFunction:
     """How one layer's gates follow from the affine map of the standardized log beta.
@@ -85,14 +125,18 @@ class GateFunction:
     Args:
         name: what plans and files call it.
         scale: the function from ``u`` to gates, elementwise.
-        offset: where ``u`` starts: the gate is then the same at every beta, open, with a gradient to every parameter.
+        offset: where ``u`` starts at the middle of the range: open, with a gradient to every parameter.
         shift: whether a second affine map, starting at 0, is added to the gated pre-activation.
+        slope: where the slope of ``u`` starts, with alternating signs from channel to channel.
+        curved: whether ``u`` and the shift are cubic in log beta, not affine.
     """
 
     name: str
     scale: Callable[[Tensor], Tensor]
     offset: float
     shift: bool = False
+    slope: float = 0.0
+    curved: bool = False
 
 
 GATES: Mapping[str, GateFunction] = {
@@ -102,11 +146,21 @@ GATES: Mapping[str, GateFunction] = {
         GateFunction("sqrt", sqrt_gate, offset=-2.0),
         GateFunction("ramp", ramp_gate, offset=-1.0),
         GateFunction("film", linear_gate, offset=1.0, shift=True),
+        GateFunction("cubic", linear_gate, offset=1.0, shift=True, slope=0.4, curved=True),
     )
 }
 
+# What a latent's threshold gates: the posterior's mean, its log-variance, both where one layer gives them one after the
+# other, and the decoder's input.
+LATENT_GATES: Mapping[str, Callable[[Tensor, Tensor], "Gate"]] = {
+    "latent mean": _of_mean,
+    "latent log-variance": _of_log_variance,
+    "latent moments": _of_moments,
+    "latent input": _of_mean,
+}
+
 RESPONSES: Mapping[str, Mapping[str, str]] = {
-    "default": {"encoder": "film", "decoder": "film"},
+    "default": {"encoder": "cubic", "decoder": "cubic", "latents": "threshold"},
     "paper": {"encoder": "sigmoid", "decoder": "sqrt"},
     "sigmoid": {"encoder": "sigmoid", "decoder": "sigmoid"},
     "film": {"encoder": "film", "decoder": "film"},
@@ -134,42 +188,91 @@ class Slot(NamedTuple):
     shift: bool
 
 
+class _Group(NamedTuple):
+    """Slots that share a gate function; their maps lie side by side, scales first."""
+
+    gate: GateFunction
+    members: tuple[int, ...]
+    shifted: tuple[int, ...]
+
+
+def _group(gate: GateFunction, slots: Sequence[Slot]) -> _Group:
+    members = tuple(i for i, slot in enumerate(slots) if slot.gate == gate.name)
+    return _Group(gate, members, tuple(i for i in members if slots[i].shift))
+
+
+def _widths(slots: Sequence[Slot], group: _Group) -> tuple[int, int]:
+    return sum(slots[i].channels for i in group.members), sum(slots[i].channels for i in group.shifted)
+
+
+def _bends(standardized_log_beta: Tensor) -> Tensor:
+    """Return the second and third Legendre polynomial of the place in the range, -1 to 1, ``[B, 2]``."""
+    x = standardized_log_beta / math.sqrt(3.0)
+    return torch.cat([1.5 * x.square() - 0.5, 2.5 * x**3 - 1.5 * x], dim=1)
+
+
 class Response(nn.Module):
-    r"""The hypernetwork: one affine map of the standardized log beta for all gated layers at once.
+    r"""The hypernetwork: one map of the standardized log beta for all gated layers at once.
 
-    .. math:: u = w_h \, \frac{\log\beta - \mu}{\sigma} + b_h
+    .. math:: u = b_h + w_h s + c_2 P_2(s / \sqrt 3) + c_3 P_3(s / \sqrt 3), \qquad s = \frac{\log\beta - \mu}{\sigma}
 
-    ``weight`` is :math:`w_h` and ``bias`` is :math:`b_h`, one number each for every map of every gated channel. Maps
-    that share a gate function lie side by side, so that the work is a handful of kernels whatever the depth.
+    ``weight`` is :math:`w_h` and ``bias`` is :math:`b_h` (Bae et al. 2023, Eq. 6), one number each for every map of
+    every gated channel. The Legendre polynomials :math:`P_2, P_3`, orthogonal to the affine part over the range, belong
+    to curved gates alone; ``curvature``, ``[2, ...]``, holds their coefficients, which start at 0. Where the latents
+    are gated, ``thresholds`` holds :math:`(\xi - \mu) / \sigma` of each, shared by all their gates. The work is a
+    handful of kernels whatever the depth.
 
     Args:
         slots: the gated layers, in the order in which :meth:`forward` returns their gates.
+        beta_range: whose standardized log beta comes in; only thresholds need it.
         device: where the parameters live.
         dtype: their floating type.
 
     Raises:
-        UsageError: if a gate function is unknown.
+        UsageError: if a gate function is unknown or latent gates differ in number.
     """
+
+    curvature: nn.Parameter | None
+    thresholds: nn.Parameter | None
 
     def __init__(
         self,
         slots: Sequence[Slot],
+        beta_range: BetaRange | None = None,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         for slot in slots:
-            if slot.gate not in GATES:
+            if slot.gate not in GATES and slot.gate not in LATENT_GATES:
                 raise UsageError(f"no gate function {slot.gate!r}; choose one of {', '.join(GATES)}")
         self.slots = tuple(slots)
-        used = [gate for gate in GATES.values() if any(slot.gate == gate.name for slot in slots)]
-        self._scaled = [(gate, [i for i, slot in enumerate(slots) if slot.gate == gate.name]) for gate in used]
-        self._shifted = [i for i, slot in enumerate(slots) if slot.shift]
-        offsets = [gate.offset for gate, members in self._scaled for i in members for _ in range(slots[i].channels)]
-        offsets += [0.0 for i in self._shifted for _ in range(slots[i].channels)]
-        self.weight = nn.Parameter(torch.zeros(len(offsets), device=device, dtype=dtype))
+        beta_range = beta_range or BetaRange()
+        self.log_std = beta_range.log_std
+        self._groups = [group for gate in GATES.values() if (group := _group(gate, slots)).members]
+        self._latent = [i for i, slot in enumerate(slots) if slot.gate in LATENT_GATES]
+        slopes: list[float] = []
+        offsets: list[float] = []
+        for gate, members, shifted in self._groups:
+            slopes += [gate.slope * (-1) ** c for i in members for c in range(slots[i].channels)]
+            offsets += [gate.offset for i in members for _ in range(slots[i].channels)]
+            rest = [0.0] * sum(slots[i].channels for i in shifted)
+            slopes, offsets = slopes + rest, offsets + rest
+        self._curved = sum(sum(_widths(slots, group)) for group in self._groups if group.gate.curved)
+        self.weight = nn.Parameter(torch.tensor(slopes, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.tensor(offsets, device=device, dtype=dtype))
+        self.curvature = nn.Parameter(self.weight.new_zeros(2, self._curved)) if self._curved else None
+        self.thresholds = nn.Parameter(self._first_thresholds(beta_range).to(self.weight)) if self._latent else None
+
+    def _first_thresholds(self, beta_range: BetaRange) -> Tensor:
+        slots = [self.slots[i] for i in self._latent]
+        latents = {slot.channels // (2 if slot.gate == "latent moments" else 1) for slot in slots}
+        if len(latents) > 1:
+            raise UsageError(f"the gates of the latents differ in number: {', '.join(map(str, sorted(latents)))}")
+        high = math.log(beta_range.high)
+        even = torch.linspace(high - _THRESHOLD_SPREAD, high, latents.pop(), dtype=torch.float64)
+        return (even - beta_range.log_mean) / beta_range.log_std
 
     def forward(self, standardized_log_beta: Tensor) -> tuple[Gate, ...]:
         """Compute the gates of all layers.
@@ -180,29 +283,40 @@ class Response(nn.Module):
         Returns:
             One gate a slot, with scales and shifts of shape ``[1, C]`` or ``[B, C]``.
         """
-        u = torch.addcmul(self.bias, standardized_log_beta.reshape(-1, 1), self.weight)
-        widths = [sum(self.slots[i].channels for i in members) for _, members in self._scaled]
-        parts = u.split([*widths, u.shape[1] - sum(widths)], dim=1)
-        scales: dict[int, Tensor] = {}
-        for (gate, members), part in zip(self._scaled, parts, strict=False):
-            scales.update(self._by_layer(gate.scale(part), members))
-        shifts = self._by_layer(parts[-1], self._shifted)
-        return tuple(Gate(scales[i], shifts.get(i)) for i in range(len(self.slots)))
+        column = standardized_log_beta.reshape(-1, 1)
+        gates: dict[int, Gate] = {}
+        u = torch.addcmul(self.bias, column, self.weight)
+        if self.curvature is not None:
+            curved = u[:, -self._curved :] + _bends(column) @ self.curvature
+            u = torch.cat([u[:, : -self._curved], curved], dim=1)
+        widths = [width for group in self._groups for width in _widths(self.slots, group)]
+        parts = iter(u.split(widths, dim=1))
+        for gate, members, shifted in self._groups:
+            scales = self._by_layer(gate.scale(next(parts)), members)
+            shifts = self._by_layer(next(parts), shifted)
+            gates.update({i: Gate(scale, shifts.get(i)) for i, scale in scales.items()})
+        if self.thresholds is not None:
+            t, g = latent_gate((self.thresholds - column) * self.log_std)
+            gates.update({i: LATENT_GATES[self.slots[i].gate](t, g) for i in self._latent})
+        return tuple(gates[i] for i in range(len(self.slots)))
 
-    def _by_layer(self, values: Tensor, members: list[int]) -> dict[int, Tensor]:
+    def _by_layer(self, values: Tensor, members: Sequence[int]) -> dict[int, Tensor]:
         return dict(zip(members, values.split([self.slots[i].channels for i in members], dim=1), strict=True))
 
-    def channel_slices(self) -> tuple[tuple[slice, slice | None], ...]:
-        """Return where each slot's scale map and shift map lie within ``weight`` and ``bias``."""
+    def channel_slices(self) -> tuple[tuple[slice | None, slice | None], ...]:
+        """Return where each slot's scale and shift maps lie within ``weight`` and ``bias``, None where it has none."""
         scale: dict[int, slice] = {}
         shift: dict[int, slice] = {}
         start = 0
-        for target, members in [*((scale, members) for _, members in self._scaled), (shift, self._shifted)]:
-            for i in members:
-                target[i] = slice(start, start + self.slots[i].channels)
-                start += self.slots[i].channels
-        return tuple((scale[i], shift.get(i)) for i in range(len(self.slots)))
+        for _, members, shifted in self._groups:
+            for target, layers in ((scale, members), (shift, shifted)):
+                for i in layers:
+                    target[i] = slice(start, start + self.slots[i].channels)
+                    start += self.slots[i].channels
+        return tuple((scale.get(i), shift.get(i)) for i in range(len(self.slots)))
 
     def extra_repr(self) -> str:
-        """Say how many layers and channels are gated."""
-        return f"layers={len(self.slots)}, channels={sum(slot.channels for slot in self.slots)}"
+        """Say how many layers, channels and latents are gated."""
+        gated = [slot for slot in self.slots if slot.gate in GATES]
+        latents = 0 if self.thresholds is None else len(self.thresholds)
+        return f"layers={len(gated)}, channels={sum(slot.channels for slot in gated)}, latents={latents}"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from multirate.beta import BetaLike, BetaRange
 from multirate.errors import BetaError, ConversionError
 from multirate.layers import NORMALIZING, WEIGHTED, apply_gate, gated_recurrent_weights, kind_of
-from multirate.plan import Plan
+from multirate.plan import GatedLayer, Plan
 from multirate.response import Gate, Response
 from multirate.saving import save
 
@@ -45,6 +45,20 @@ class GateHook:
     def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor:
         """Return the gated output."""
         return apply_gate(output, self.active.of(self.index, self.name), self.axis, self.name)
+
+
+class InputHook:
+    """Forward pre-hook of the layer that takes the latents: gates its input."""
+
+    def __init__(self, active: ActiveGates, index: int, axis: int, name: str) -> None:
+        self.active, self.index, self.axis, self.name = active, index, axis, name
+
+    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the arguments with the layer's input gated."""
+        gate = self.active.of(self.index, self.name)
+        if args:
+            return (apply_gate(args[0], gate, self.axis, self.name), *args[1:]), kwargs
+        return args, {**kwargs, "input": apply_gate(kwargs["input"], gate, self.axis, self.name)}
 
 
 class RecurrentHook:
@@ -95,7 +109,8 @@ def _check_fit(base: nn.Module, plan: Plan) -> None:
                 f"the plan gates {layer.at!r} ({layer.type}), which this {type(base).__name__} has not"
             )
         kind = kind_of(target)
-        if kind is None or kind.channels(target) != layer.channels:
+        channels = 0 if kind is None else kind.inputs(target) if layer.on_input else kind.channels(target)
+        if channels != layer.channels:
             raise ConversionError(f"the plan has {layer.channels} gates for {layer.at!r}, which takes another number")
 
 
@@ -133,19 +148,23 @@ class MultiRate(nn.Module):
         self.base = base
         self.beta_range = beta_range
         self.plan = plan
-        self.response = Response([layer.slot for layer in plan.gated], device=reference.device, dtype=dtype)
+        slots = [layer.slot for layer in plan.gated]
+        self.response = Response(slots, beta_range, device=reference.device, dtype=dtype)
         self._active = ActiveGates()
         for index, layer in enumerate(plan.gated):
-            self._hook(base.get_submodule(layer.at), index, layer.at)
+            self._hook(base.get_submodule(layer.at), index, layer)
 
-    def _hook(self, target: nn.Module, index: int, name: str) -> None:
-        kind = kind_of(target, WEIGHTED, NORMALIZING)
-        if kind is not None:
+    def _hook(self, target: nn.Module, index: int, layer: GatedLayer) -> None:
+        kind, name = kind_of(target, WEIGHTED, NORMALIZING), layer.at
+        if kind is not None and layer.on_input:
+            hook = InputHook(self._active, index, kind.axis(target), name)
+            target.register_forward_pre_hook(hook, with_kwargs=True)
+        elif kind is not None:
             target.register_forward_hook(GateHook(self._active, index, kind.axis(target), name))
         else:
-            hook = RecurrentHook(self._active, index, name)
-            target.register_forward_pre_hook(hook.before)
-            target.register_forward_hook(hook.after, always_call=True)
+            recurrent = RecurrentHook(self._active, index, name)
+            target.register_forward_pre_hook(recurrent.before)
+            target.register_forward_hook(recurrent.after, always_call=True)
 
     def gates(self, beta: BetaLike | None) -> tuple[Gate, ...]:
         """Compute every gated layer's gate at ``beta``, in the plan's order.
@@ -260,7 +279,7 @@ class MultiRate(nn.Module):
     def _multirate_description(self) -> dict[str, Any]:
         """Return what, beside the tensors, is needed to make the model again from its base; JSON-able."""
         layers = [asdict(layer) for layer in self.plan.gated]
-        return {"beta_range": [self.beta_range.low, self.beta_range.high], "gated": layers}
+        return {"beta_range": asdict(self.beta_range), "gated": layers}
 
 
 def terms_at(model: nn.Module, x: Tensor, beta: float | Tensor | None) -> Any:

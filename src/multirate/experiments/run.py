@@ -132,7 +132,7 @@ def build_model(spec: RunSpec, shape: Sequence[int], likelihood: str, seed: int)
     if spec.beta is not None:
         return base
     with seeded(seed, "response"):
-        return convert(base, BetaRange(spec.beta_low, spec.beta_high), response=spec.response)
+        return convert(base, BetaRange(**spec.range_options()), response=spec.response)
 
 
 def train(

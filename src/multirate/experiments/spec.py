@@ -6,7 +6,7 @@ from typing import Any, Literal
 from multirate.errors import UsageError
 
 # Options that mean nothing to a plain VAE.
-MULTIRATE_ONLY = ("beta_low", "beta_high", "response")
+MULTIRATE_ONLY = ("beta_low", "beta_high", "beta_skew", "beta_margin", "response")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,12 @@ class RunSpec:
     """Smallest beta that the multi-rate model serves."""
     beta_high: float = 10.0
     """Largest beta that the multi-rate model serves."""
+    beta_skew: float | None = None
+    """How much training favours small betas: log beta grows as a uniform number to this power. None: as the package's
+    default, or 1 (log-uniform) with response paper."""
+    beta_margin: float | None = None
+    """Factor beyond beta_high up to which training draws beta. None: as the package's default, or 1 with response
+    paper."""
     response: str = "default"
     """How gates respond to beta: default, paper, sigmoid, film, or water-filling, which is exact for model linear.
     For a multi-rate model only."""
@@ -61,6 +67,13 @@ class RunSpec:
                     f"{name} {getattr(self, name)} goes with a multi-rate model, and beta {self.beta:g} asks for a "
                     "plain one; leave one of them out"
                 )
+
+    def range_options(self) -> dict[str, float]:
+        """Return the keywords of :class:`multirate.BetaRange`."""
+        chosen = {"skew": self.beta_skew, "margin": self.beta_margin}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        usual = {"skew": 1.0, "margin": 1.0} if self.response == "paper" else {}
+        return {"low": self.beta_low, "high": self.beta_high, **usual, **given}
 
     def model_options(self, shape: tuple[int, ...], likelihood: str) -> dict[str, Any]:
         """Return the keywords of :func:`multirate.models.build`.

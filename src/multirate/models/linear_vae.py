@@ -24,9 +24,10 @@ class LinearEncoder(nn.Module):
         super().__init__()
         square = nn.Linear(latents, latents)
         self.mean = nn.Sequential(nn.Linear(size, latents), square)
-        self.log_variance = nn.Linear(1, latents, bias=False)
+        self.log_variance = nn.Linear(1, latents)
         nn.init.orthogonal_(square.weight)
         nn.init.constant_(self.log_variance.weight, -1.0)
+        nn.init.zeros_(self.log_variance.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the posterior's mean and log variance, ``[B, k]`` each, for data ``[B, ...]``."""

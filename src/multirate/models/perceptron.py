@@ -8,6 +8,7 @@ from torch import nn
 
 from multirate.errors import UsageError
 from multirate.models.gaussian import GaussianVAE, check_options, positive_integers
+from multirate.models.initial import he_normal
 
 
 def mlp(
@@ -18,7 +19,8 @@ def mlp(
 ) -> GaussianVAE:
     """Build a fully connected VAE with ReLUs; the decoder mirrors the encoder.
 
-    Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
+    Hidden layers start as :func:`multirate.models.initial.he_normal`, heads and output layer as in PyTorch: call
+    ``torch.manual_seed`` before for a reproducible model.
 
     Args:
         shape: of one example, any.
@@ -36,11 +38,14 @@ def mlp(
     if not positive_integers(hidden):
         raise UsageError(f"hidden must be positive integers such as (512, 256); got {hidden!r}")
     size = math.prod(shape)
+    encoder = nn.Sequential(nn.Flatten(), *_layers((size, *hidden)))
+    decoder = nn.Sequential(*_layers((latents, *reversed(hidden))))
+    he_normal(encoder, decoder)
     return GaussianVAE(
-        encoder=nn.Sequential(nn.Flatten(), *_layers((size, *hidden))),
+        encoder=encoder,
         mean=nn.Linear(hidden[-1], latents),
         log_variance=nn.Linear(hidden[-1], latents),
-        decoder=nn.Sequential(*_layers((latents, *reversed(hidden)))),
+        decoder=decoder,
         output=nn.Linear(hidden[0], size),
         shape=shape,
         latents=latents,

@@ -23,12 +23,19 @@ class TrainConfig:
     batch_size: int = 128
     """Examples a step, over all processes together. The last, partial batch of an epoch is dropped, unless the data are
     fewer than one batch."""
-    learning_rate: float = 1e-3
-    """Adam's step size after warm-up; cosine decay takes it to 0 at the end."""
+    learning_rate: float = 2e-3
+    """Adam's step size after warm-up; a decay takes it to 0 at the end."""
     response_learning_rate: float | None = None
-    """Step size of a multi-rate model's response; None: five times learning_rate."""
+    """Step size of the gates of a multi-rate model's layers; None: 7.5 times learning_rate. Thresholds of latents take
+    learning_rate."""
     warmup_steps: int | None = None
     """Steps of linear warm-up; None: 5% of all steps, at most 500."""
+    decay: Literal["linear", "cosine"] = "linear"
+    """Shape of the step size's decay to 0."""
+    decay_fraction: float = 0.4
+    """Share of the run, at its end, over which the step size decays; 1: from the end of warm-up."""
+    adam_beta2: float = 0.99
+    """Adam's averaging constant of squared gradients."""
     beta: float = 1.0
     """Weight of the rate. For a plain VAE only: a multi-rate model samples its own range, one beta an example."""
     kl_schedule: Literal["constant", "linear", "cyclical"] = "constant"
@@ -66,13 +73,16 @@ class TrainConfig:
             value = getattr(self, name)
             _check(name, value, value is None or value >= least, f"at least {least}")
         _check("beta", self.beta, math.isfinite(self.beta) and self.beta >= 0, "finite and not negative")
-        fraction = self.kl_warmup_fraction
-        _check("kl_warmup_fraction", fraction, 0 <= fraction <= 1, "between 0 and 1")
+        for name in ("kl_warmup_fraction", "decay_fraction"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        _check("adam_beta2", self.adam_beta2, 0 <= self.adam_beta2 < 1, "at least 0 and below 1")
+        _check("decay", self.decay, self.decay in DECAYS, f"one of {', '.join(DECAYS)}")
         _check("kl_schedule", self.kl_schedule, self.kl_schedule in KL_SCHEDULES, f"one of {', '.join(KL_SCHEDULES)}")
         _check("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
 
 
 KL_SCHEDULES = ("constant", "linear", "cyclical")
+DECAYS = ("linear", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")
 
 _KINDS: dict[str, tuple[type | UnionType, str]] = {

@@ -63,8 +63,9 @@ def fit(
     r"""Train a model in place.
 
     A plain VAE minimises :math:`D + \beta R` at ``beta`` (times the KL schedule's weight). A multi-rate VAE minimises
-    :math:`E_{\log\beta \sim U}[D(\beta) + \beta R(\beta)]` (Bae et al. 2023, Eq. 11), with one beta an example,
-    stratified over the batch; its recurrent layers take one beta a batch.
+    :math:`E_\beta[D(\beta) + \beta R(\beta)]` (Bae et al. 2023, Eq. 11) over the betas of its range's
+    :meth:`multirate.BetaRange.sample`, with one beta an example, stratified over the batch; its recurrent layers take
+    one beta a batch.
 
     Everything random is keyed by the seed and the step: the same call gives the same weights, a run that was stopped
     and resumed is equal bit for bit to one that was not (on the same machine), and the global generator is left alone.
@@ -198,6 +199,7 @@ def _describe(
     }
     if isinstance(model, MultiRate):
         about["beta_range"] = [model.beta_range.low, model.beta_range.high]
+        about["beta_sampling"] = {"skew": model.beta_range.exponent, "margin": model.beta_range.margin}
         about["gates"] = {layer.at: f"{layer.channels} {layer.gate}" for layer in model.plan.gated}
     document: dict[str, Any] = {
         "training": dataclasses.asdict(config),

@@ -11,23 +11,30 @@ def warmup_steps(config: TrainConfig, steps: int) -> int:
     return min(chosen, steps)
 
 
-def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
-    r"""Linear warm-up, then half a cosine to 0.
+def learning_rate_factor(step: int, steps: int, warmup: int, config: TrainConfig) -> float:
+    r"""Linear warm-up, a plateau at 1, then a decay to 0.
 
-    With ``s`` steps done, the factor is :math:`(s + 1) / w` during the warm-up of :math:`w` steps, so that the first
-    step already learns, and :math:`\tfrac12 (1 + \cos(\pi (s - w) / (S - w)))` after it.
+    With ``s`` steps done, of ``S``, the factor is :math:`(s + 1) / w` during the warm-up of :math:`w` steps, so that
+    the first step already learns. The decay begins at :math:`d = \max(w, (1 - f) S)` with :math:`f` the config's
+    ``decay_fraction``; from there the factor is :math:`1 - p` (``linear``) or :math:`\tfrac12 (1 + \cos \pi p)`
+    (``cosine``) with :math:`p = (s - d) / (S - d)`.
 
     Args:
         step: steps done before this one, from 0.
         steps: of the whole run, S.
         warmup: steps of warm-up, at most ``steps``.
+        config: of the run.
 
     Returns:
         A number in ``[0, 1]``; it would reach 0 at ``step == steps``.
     """
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    start = max(float(warmup), (1 - config.decay_fraction) * steps)
+    if step <= start:
+        return 1.0
+    progress = (step - start) / (steps - start)
+    return 1 - progress if config.decay == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def kl_weight(step: int, steps: int, config: TrainConfig) -> float:

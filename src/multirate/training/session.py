@@ -24,7 +24,7 @@ from multirate.wrapper import MultiRate, evaluating, terms_at
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-RESPONSE_LEARNING_RATE_FACTOR = 5.0
+RESPONSE_LEARNING_RATE_FACTOR = 7.5
 # Data this large make squared errors that swamp every rate.
 LARGE_VALUE = 20.0
 _VALIDATION_BETAS = 4
@@ -103,7 +103,8 @@ class Session:
         module: nn.Module = Objective(self.model)
         if config.compile:
             module.compile()
-        self._module, self._optimizer = accelerator.prepare(module, torch.optim.Adam(groups, fused=True))
+        adam = torch.optim.Adam(groups, betas=(0.9, config.adam_beta2), fused=True)
+        self._module, self._optimizer = accelerator.prepare(module, adam)
 
     @property
     def epoch(self) -> int:
@@ -133,7 +134,7 @@ class Session:
         x = self._batch()
         beta = self._betas(x.shape[0])
         self.whole = False
-        factor = learning_rate_factor(self.step, self.steps, self._warmup)
+        factor = learning_rate_factor(self.step, self.steps, self._warmup, self.config)
         for group, learning_rate in zip(self._optimizer.param_groups, self._learning_rates, strict=True):
             group["lr"] = learning_rate * factor
         objective, rate, distortion = self._module(x, beta)
@@ -373,7 +374,8 @@ def _response_learning_rate(config: TrainConfig) -> float:
 
 
 def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    response = list(model.response.parameters()) if isinstance(model, MultiRate) else []
+    named = model.response.named_parameters() if isinstance(model, MultiRate) else ()
+    response = [parameter for name, parameter in named if name != "thresholds"]
     of_response = {id(parameter) for parameter in response}
     base = [parameter for parameter in model.parameters() if id(parameter) not in of_response]
     groups = [
