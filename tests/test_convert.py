@@ -173,7 +173,7 @@ BAD_BETAS = [
     (-1.0, "must be positive"),
     (float("nan"), "must be finite"),
     (float("inf"), "must be finite"),
-    (11.0, r"beta 11 is outside the range \[0.01, 10\]"),
+    (13.6, r"beta 13.6 is outside the range \[0.01, 10\]"),
     (0.009, "beta 0.009 is outside the range"),
     (torch.ones(6, 1), r"got shape \[6, 1\]"),
     (torch.ones(0), r"got shape \[0\]"),

@@ -133,12 +133,12 @@ def test_layer_without_a_rule_is_listed_with_the_reason(layer, reason):
 
 def test_what_lies_outside_or_is_named_ungated_is_listed():
     base = Vae(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Linear(4, 4))
-    base.mean = nn.Linear(4, 4)
+    base.classifier = nn.Linear(4, 4)
     base.scale = nn.Parameter(torch.ones(1))
     assert reasons(base, ungated="encoder.1") == {
         "(root)": "outside encoder and decoder",
         "encoder.1": "named in ungated",
-        "mean": "outside encoder and decoder",
+        "classifier": "outside encoder and decoder",
     }
 
 
@@ -202,7 +202,7 @@ def test_nothing_half_converted_is_left_after_a_refusal():
 
 
 def test_parameter_count_is_that_of_the_response():
-    for response in ("paper", "film"):
+    for response in ("default", "paper", "film"):
         for case in FEED_FORWARD:
             model = convert(case.build(), BetaRange(), response=response)
             assert model.plan.parameters == sum(p.numel() for p in model.response.parameters())

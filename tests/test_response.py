@@ -1,13 +1,18 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.polynomial import legendre
 
 from multirate.beta import BetaRange
 from multirate.errors import UsageError
 from multirate.response import GATES, RESPONSES, Response, Slot, linear_gate, ramp_gate, sigmoid_gate, sqrt_gate
+
+# Curved gates start with slopes of 0.4 a standard deviation: at the ends of the range, sqrt(3) of them away.
+LEAST = {"cubic": 1 - 0.4 * math.sqrt(3) - 1e-9}
 
 VALUES = [
     (sigmoid_gate, 0.0, 0.5),
@@ -61,10 +66,11 @@ def test_gates_and_gradients_are_finite_at_and_beyond_the_threshold(gate, dtype)
 @pytest.mark.parametrize("name", list(RESPONSES))
 @pytest.mark.parametrize("beta_range", RANGES, ids=str)
 def test_no_gate_is_dead_anywhere_in_the_range_at_the_start(name, beta_range):
-    response = Response([Slot(gate, 3, GATES[gate].shift) for gate in RESPONSES[name].values()], dtype=torch.float64)
+    slots = [Slot(gate, 3, GATES[gate].shift) for gate in RESPONSES[name].values() if gate in GATES]
+    response = Response(slots, dtype=torch.float64)
     gates = response(beta_range.standardize(beta_range.grid(200)))
-    for gate in gates:
-        assert gate.scale.abs().min() > 0.5
+    for slot, gate in zip(slots, gates, strict=True):
+        assert gate.scale.min() > LEAST.get(slot.gate, 0.5)
     sum(gate.scale.sum() + (0 if gate.shift is None else gate.shift.sum()) for gate in gates).backward()
     assert torch.isfinite(response.weight.grad).all()
     assert (response.bias.grad != 0).all()
@@ -94,6 +100,47 @@ def test_response_is_one_affine_map_per_channel_whatever_the_order_of_slots():
                     v = response.weight[shift_at][c] * eta[b] + response.bias[shift_at][c]
                     assert gate.shift[b, c].item() == pytest.approx(float(v), abs=1e-12)
         assert (gate.shift is None) == (shift_at is None)
+
+
+@torch.no_grad()
+def test_cubic_gates_add_the_legendre_polynomials_of_the_place_in_the_range():
+    slots = [Slot("cubic", 2, True), Slot("sigmoid", 2, False), Slot("cubic", 1, False), Slot("film", 1, True)]
+    response, beta_range = Response(slots, dtype=torch.float64), BetaRange(0.01, 10.0)
+    for parameter in response.parameters():
+        torch.nn.init.normal_(parameter)
+    grid = beta_range.grid(7)
+    place = np.linspace(-1, 1, 7)
+    bends = np.stack([legendre.legval(place, [0] * degree + [1]) for degree in (2, 3)])
+    gates = response(beta_range.standardize(grid))
+    count = response.curvature.shape[1]
+    assert count == 2 * 2 + 1
+    for i in (0, 2):
+        for part, where in zip(gates[i], response.channel_slices()[i], strict=True):
+            if where is None:
+                continue
+            affine = place[:, None] * math.sqrt(3) * response.weight[where].numpy() + response.bias[where].numpy()
+            own = response.curvature[:, where.start - len(response.weight) + count :][:, : where.stop - where.start]
+            np.testing.assert_allclose(part.numpy(), affine + bends.T @ own.numpy(), rtol=1e-9, atol=1e-12)
+    response.curvature.zero_()
+    without = response(beta_range.standardize(grid))
+    assert [torch.equal(a.scale, b.scale) for a, b in zip(gates, without, strict=True)] == [False, True, False, True]
+    assert torch.equal(gates[3].shift, without[3].shift)
+
+
+def test_the_curvature_starts_at_zero_and_learns():
+    response, beta_range = Response([Slot("cubic", 3, True)], dtype=torch.float64), BetaRange(0.01, 10.0)
+    assert torch.equal(response.curvature, torch.zeros(2, 6, dtype=torch.float64))
+    gate = response(beta_range.standardize(torch.tensor([0.02, 0.5], dtype=torch.float64)))[0]
+    (gate.scale.sum() + gate.shift.sum()).backward()
+    assert (response.curvature.grad != 0).all()
+
+
+def test_cubic_gates_start_as_slopes_of_alternating_signs():
+    response, beta_range = Response([Slot("cubic", 4, True)], dtype=torch.float64), BetaRange(0.01, 10.0)
+    scale, shift = (part.detach() for part in response(beta_range.standardize(beta_range.grid(3)))[0])
+    fan = 0.4 * math.sqrt(3) * torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
+    torch.testing.assert_close(scale, 1 + fan * torch.tensor([1.0, -1.0, 1.0, -1.0]))
+    assert torch.equal(shift, torch.zeros(3, 4, dtype=torch.float64))
 
 
 def test_paper_response_costs_two_numbers_a_channel():

@@ -1,8 +1,8 @@
 """Find where a VAE's latents are made and used: the posterior's heads and the layer that takes the latents."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from torch import nn
 
@@ -14,8 +14,10 @@ Name: TypeAlias = str | tuple[()] | None
 
 MEAN_NAMES = (
     *("mean", "mu", "means", "z_mean", "z_mu", "fc_mean", "fc_mu", "mean_head", "mu_head", "to_mean", "to_mu"),
-    *("mean_encoder", "mean_layer", "mu_layer", "embedding", "encoder_mean", "encoder_mu", "latent_mean", "linear_mu"),
+    *("mean_encoder", "mean_layer", "mu_layer", "encoder_mean", "encoder_mu", "latent_mean", "linear_mu"),
 )
+# Also the name of other things, so taken only where no other name is found.
+LAST_MEAN_NAMES = ("embedding",)
 LOG_VARIANCE_NAMES = (
     *("log_variance", "log_var", "logvar", "logvars", "z_log_var", "z_logvar", "fc_log_variance", "fc_log_var"),
     *("fc_logvar", "fc_var", "log_var_head", "logvar_head", "to_log_var", "to_logvar", "var_encoder", "logvar_layer"),
@@ -25,7 +27,10 @@ INPUT_NAMES = (
     *("stem", "decoder_input", "decoder_in", "decoder_fc", "fc_decode", "fc_decoder", "from_latent", "from_z"),
     *("latent_to_hidden", "latent_to_features", "post_quant_conv", "z_to_hidden", "fc_z", "decoder_stem"),
 )
+JOINT_NAMES = ("quant_conv", "moments", "to_moments", "fc_moments")
 _OFF = "left out"
+# What may come after a head's last layer in its container.
+_SHAPING = (nn.Identity, nn.Flatten, nn.Unflatten)
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,13 @@ class LatentSites:
 
 def find_latents(
     base: nn.Module,
-    decoder: Sequence[str],
+    sides: Mapping[str, Collection[str]],
     *,
     mean: Name = None,
     log_variance: Name = None,
     latent_input: Name = None,
-    excluded: Sequence[str] = (),
+    ungated: Collection[str] = (),
+    normalized: Collection[str] = (),
 ) -> LatentSites:
     """Find the layers that make and take the latents, by the names given or by common ones.
 
@@ -74,11 +80,12 @@ def find_latents(
 
     Args:
         base: the VAE.
-        decoder: paths of the modules on the decoder's side, in order.
+        sides: for each module of encoder and decoder, by path and in order, the sides on which it lies.
         mean: path of the layer that gives the posterior's mean; ``()`` for none.
         log_variance: path of the layer that gives the log-variance (of sigma squared); ``()`` for none.
         latent_input: path of the layer whose input is the latents alone; ``()`` for none.
-        excluded: paths of layers that must get no gate.
+        ungated: paths of layers that must get no gate.
+        normalized: paths of layers that a normalization follows.
 
     Returns:
         What was found.
@@ -86,29 +93,74 @@ def find_latents(
     Raises:
         ConversionError: if a name that was given is no layer that can be gated so.
     """
-    missing: list[str] = []
-    heads = _heads(base, mean, log_variance, excluded, missing)
+    search = _Search(base, {"encoder": [], "decoder": []}, frozenset(ungated), frozenset(normalized), [])
+    for name, where in sides.items():
+        for side in where:
+            search.sides[side].append(name)
+    heads = _heads(search, mean, log_variance)
     latents = {site.channels // (2 if site.gate == "latent moments" else 1) for site in heads}
     if len(latents) > 1:
-        raise ConversionError(
-            "the heads of mean and log-variance differ in width: "
-            + ", ".join(f"{site.name!r} has {site.channels}" for site in heads)
+        widths = ", ".join(f"{site.name!r} has {site.channels}" for site in heads)
+        if isinstance(mean, str) and isinstance(log_variance, str):
+            raise ConversionError(f"the heads of mean and log-variance differ in width: {widths}")
+        search.missing.append(
+            f"latent mean and log-variance: the layers found differ in width ({widths}); name them with mean=..., "
+            "log_variance=..."
         )
-    found = _input(base, decoder, latent_input, latents, excluded, missing)
-    return LatentSites((*heads, *found), tuple(missing))
+        heads, latents = [], set()
+    found = _input(search, latent_input, latents)
+    return LatentSites((*heads, *found), tuple(search.missing))
 
 
-def _heads(
-    base: nn.Module, mean: Name, log_variance: Name, excluded: Sequence[str], missing: list[str]
-) -> list[LatentSite]:
+class _Search(NamedTuple):
+    """What the parts of the search share; ``missing`` grows."""
+
+    base: nn.Module
+    sides: dict[str, list[str]]
+    ungated: frozenset[str]
+    normalized: frozenset[str]
+    missing: list[str]
+
+    def canonical(self, what: str, name: str) -> str:
+        """Return the path under which ``named_modules`` lists a module that may have several."""
+        modules = dict(self.base.named_modules(remove_duplicate=False))
+        if not name or name not in modules:
+            raise ConversionError(f"{what}={name!r} names no submodule")
+        paths: dict[nn.Module, str] = {module: path for path, module in self.base.named_modules()}
+        return paths[modules[name]]
+
+    def called(self, names: Sequence[str]) -> list[str]:
+        """Return the canonical paths of all modules that bear one of these names."""
+        everywhere = self.base.named_modules(remove_duplicate=False)
+        found = [self.canonical("", name) for name, _ in everywhere if name.rpartition(".")[2] in names]
+        return list(dict.fromkeys(found))
+
+    def layers(self, name: str) -> list[str]:
+        """Return the paths of the weighted layers in a module, itself included."""
+        inside = self.base.get_submodule(name).named_modules()
+        return [f"{name}.{path}".rstrip(".") for path, module in inside if kind_of(module, WEIGHTED) is not None]
+
+    def refusal(self, name: str) -> str | None:
+        """Return why a weighted layer cannot carry gates, if so."""
+        layer = self.base.get_submodule(name)
+        if name in self.ungated:
+            return "is named in ungated"
+        if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+            return "is lazy: run the model once before converting it"
+        if hasattr(layer, "parametrizations") or "weight" not in layer._parameters:
+            return "has computed weights (weight norm, spectral norm, pruning); remove that first"
+        return None
+
+
+def _heads(search: _Search, mean: Name, log_variance: Name) -> list[LatentSite]:
     if mean is None and log_variance is None:
-        both = _called(base, MEAN_NAMES), _called(base, LOG_VARIANCE_NAMES)
-        joint = _called(base, ("quant_conv", "moments", "to_moments", "fc_moments"))
-        if not any(both) and len(joint) == 1:
+        joint = search.called(JOINT_NAMES)
+        if len(joint) == 1 and not search.called(MEAN_NAMES) and not search.called(LOG_VARIANCE_NAMES):
             mean = log_variance = joint[0]
+    mean_names = MEAN_NAMES if search.called(MEAN_NAMES) else LAST_MEAN_NAMES
     names = {
-        "latent mean": _resolve(base, mean, MEAN_NAMES, "mean", missing),
-        "latent log-variance": _resolve(base, log_variance, LOG_VARIANCE_NAMES, "log_variance", missing),
+        "latent mean": _head(search, mean, mean_names, "mean"),
+        "latent log-variance": _head(search, log_variance, LOG_VARIANCE_NAMES, "log_variance"),
     }
     if names["latent mean"] is not None and names["latent mean"] == names["latent log-variance"]:
         names = {"latent moments": names["latent mean"]}
@@ -116,102 +168,78 @@ def _heads(
     for gate, name in names.items():
         if name is None:
             continue
-        layer = base.get_submodule(name)
+        layer = search.base.get_submodule(name)
         kind = kind_of(layer, WEIGHTED)
-        reason = _refusal(layer, name, excluded)
+        assert kind is not None
+        reason = search.refusal(name)
+        if reason is None and name in search.normalized:
+            reason = "is followed by a normalization, which would undo the gate"
         if reason is None and gate != "latent mean" and getattr(layer, "bias", None) is None:
             reason = "has no bias, into which its shift could be folded"
-        if reason is not None or kind is None:
-            missing.append(f"{gate}: {name!r} {reason}")
-            continue
-        sites.append(LatentSite(name, gate, kind.channels(layer)))
+        if reason is None and gate == "latent moments" and kind.channels(layer) % 2:
+            reason = "has an odd number of channels"
+        if reason is None:
+            sites.append(LatentSite(name, gate, kind.channels(layer)))
+        else:
+            search.missing.append(f"{gate}: {name!r} {reason}")
     return sites
 
 
-def _input(
-    base: nn.Module,
-    decoder: Sequence[str],
-    latent_input: Name,
-    latents: set[int],
-    excluded: Sequence[str],
-    missing: list[str],
-) -> list[LatentSite]:
-    if latent_input == ():
-        missing.append(f"latent input: {_OFF}")
-        return []
-    if isinstance(latent_input, str):
-        _check_path(base, "latent_input", latent_input)
-        candidates = [latent_input]
-    else:
-        candidates = _called(base, INPUT_NAMES)
-        candidates += [name for name in decoder if kind_of(base.get_submodule(name), WEIGHTED) is not None][:1]
-    for candidate in candidates:
-        name = _first_layer(base, candidate)
-        kind = None if name is None else kind_of(base.get_submodule(name), WEIGHTED)
-        if name is None or kind is None or _refusal(base.get_submodule(name), name, excluded) is not None:
-            continue
-        channels = kind.inputs(base.get_submodule(name))
-        if channels and channels in (latents or {channels if isinstance(latent_input, str) else 0}):
-            return [LatentSite(name, "latent input", channels)]
-    if isinstance(latent_input, str):
-        raise ConversionError(
-            f"latent_input={latent_input!r} is no layer whose input is the latents alone"
-            + (f", {next(iter(latents))} channels" if latents else "")
-        )
-    missing.append("latent input: no layer was found that takes the latents alone; name it with latent_input=...")
-    return []
-
-
-def _check_path(base: nn.Module, what: str, name: str) -> None:
-    if name not in dict(base.named_modules()):
-        raise ConversionError(f"{what}={name!r} names no submodule")
-
-
-def _resolve(base: nn.Module, given: Name, names: Sequence[str], what: str, missing: list[str]) -> str | None:
+def _head(search: _Search, given: Name, names: Sequence[str], what: str) -> str | None:
     """Return the path of the weighted layer that a head's name stands for."""
     label = "latent " + what.replace("_", "-")
     if given == ():
-        missing.append(f"{label}: {_OFF}")
+        search.missing.append(f"{label}: {_OFF}")
         return None
     if isinstance(given, str):
-        _check_path(base, what, given)
-        layer = _last_layer(base, given)
+        layer = _last_layer(search, search.canonical(what, given))
         if layer is None:
-            raise ConversionError(f"{what}={given!r} holds no layer that can be gated")
+            raise ConversionError(f"{what}={given!r} does not end in a layer that can be gated")
         return layer
-    found = [layer for layer in (_last_layer(base, name) for name in _called(base, names)) if layer is not None]
+    layers = (_last_layer(search, name) for name in search.called(names))
+    found = list(dict.fromkeys(layer for layer in layers if layer is not None))
     if len(found) == 1:
         return found[0]
     if found:
-        missing.append(f"{label}: several modules could be it ({', '.join(found[:4])}); name it with {what}=...")
+        reason = f"several modules could be it ({', '.join(found[:4])})"
     else:
-        missing.append(f"{label}: no layer is called {', '.join(names[:3])}, ...; name it with {what}=...")
+        reason = f"no layer is called {', '.join(MEAN_NAMES[:3] if what == 'mean' else names[:3])}, ..."
+    search.missing.append(f"{label}: {reason}; name it with {what}=...")
     return None
 
 
-def _called(base: nn.Module, names: Sequence[str]) -> list[str]:
-    return [name for name, _ in base.named_modules() if name.rpartition(".")[2] in names]
+def _last_layer(search: _Search, name: str) -> str | None:
+    """Return the weighted layer that a module ends in, if nothing but reshaping comes after it."""
+    layers = search.layers(name)
+    if not layers:
+        return None
+    inside = [path for path, _ in search.base.get_submodule(name).named_modules(prefix=name)]
+    after = [path for path in inside[inside.index(layers[-1]) + 1 :] if not path.startswith(f"{layers[-1]}.")]
+    shaping = all(isinstance(search.base.get_submodule(path), _SHAPING) for path in after)
+    return layers[-1] if shaping else None
 
 
-def _layers(base: nn.Module, name: str) -> Iterator[str]:
-    for path, module in base.get_submodule(name).named_modules():
-        if kind_of(module, WEIGHTED) is not None:
-            yield f"{name}.{path}".rstrip(".")
-
-
-def _last_layer(base: nn.Module, name: str) -> str | None:
-    return next(iter(reversed(list(_layers(base, name)))), None)
-
-
-def _first_layer(base: nn.Module, name: str) -> str | None:
-    return next(_layers(base, name), None)
-
-
-def _refusal(layer: nn.Module, name: str, excluded: Sequence[str]) -> str | None:
-    if name in excluded:
-        return "is named in ungated"
-    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
-        return "is lazy: run the model once before converting it"
-    if hasattr(layer, "parametrizations") or "weight" not in layer._parameters:
-        return "has computed weights (weight norm, spectral norm, pruning); remove that first"
-    return None
+def _input(search: _Search, given: Name, latents: set[int]) -> list[LatentSite]:
+    if given == ():
+        search.missing.append(f"latent input: {_OFF}")
+        return []
+    if isinstance(given, str):
+        candidates = [search.canonical("latent_input", given)]
+    else:
+        candidates = [name for name in search.called(INPUT_NAMES) if name not in search.sides["encoder"]]
+        candidates += [name for name in search.sides["decoder"] if search.layers(name)][:1]
+    for layers in map(search.layers, candidates):
+        name = layers[0] if layers else None
+        kind = None if name is None else kind_of(search.base.get_submodule(name), WEIGHTED)
+        if name is None or kind is None or search.refusal(name) is not None:
+            continue
+        channels = kind.inputs(search.base.get_submodule(name))
+        if channels and (channels in latents or (not latents and isinstance(given, str))):
+            return [LatentSite(name, "latent input", channels)]
+    if isinstance(given, str):
+        width = f", {next(iter(latents))} channels" if latents else ""
+        raise ConversionError(f"latent_input={given!r} is no layer that takes the latents alone{width}")
+    search.missing.append(
+        "latent input: no layer was found that takes the latents alone; name it with latent_input=..."
+    )
+    return []

@@ -164,9 +164,8 @@ def plan(
     sides = _sides(base, encoder, decoder)
     left_out = set(_select(base, ungated, "ungated"))
     norms, called = (_registered_norms(base), None) if example is None else _traced_norms(base, example)
-    on_decoder = [name for name in sides if "decoder" in sides[name]]
     chosen = {"mean": mean, "log_variance": log_variance, "latent_input": latent_input}
-    latents = _latents(base, table, on_decoder, chosen, sorted(left_out))
+    latents = _latents(base, table, sides, chosen, left_out, norms)
     heads = {site.name for site in latents.gated if not site.on_input}
     gated: dict[str, GatedLayer] = {}
     skipped: list[SkippedLayer] = []
@@ -193,9 +192,10 @@ def plan(
 def _latents(
     base: nn.Module,
     table: Mapping[str, str],
-    decoder: Sequence[str],
+    sides: Mapping[str, set[str]],
     chosen: Mapping[str, Name],
-    excluded: Sequence[str],
+    ungated: set[str],
+    norms: Mapping[str, str],
 ) -> Plan:
     """Return the part of the plan that gates the latents."""
     if "latents" not in table:
@@ -203,7 +203,7 @@ def _latents(
         if named:
             raise ConversionError(f"{named[0]} has no use: this response does not gate the latents; drop it")
         return Plan(())
-    found = find_latents(base, decoder, **chosen, excluded=excluded)
+    found = find_latents(base, sides, **chosen, ungated=ungated, normalized=norms)
     sites = [(site, type(base.get_submodule(site.name)).__name__) for site in found.sites]
     gated = (GatedLayer(site.name, site.name, "latent", kind, site.gate, site.channels) for site, kind in sites)
     return Plan(tuple(gated), missing=found.missing)

@@ -100,7 +100,7 @@ def latent_gate(excess: Tensor) -> tuple[Tensor, Tensor]:
         excess: :math:`\Delta`, nats, any shape.
 
     Returns:
-        ``t``, at least 0, and ``g`` in ``[0, 1)``; the slope of ``g`` is finite everywhere.
+        ``t``, at least 0, and ``g``; under the root ``g`` has a floor of 1e-6, so that its slope is finite everywhere.
     """
     t = torch.nn.functional.softplus(excess, beta=_SHARPNESS)
     return t, (-torch.expm1(-t)).clamp(min=_SQRT_GATE_EPS).sqrt()

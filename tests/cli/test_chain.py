@@ -228,7 +228,11 @@ def test_inspect_counts_the_gates_of_the_resnet(capsys: pytest.CaptureFixture[st
 def test_inspect_of_a_run_shows_what_was_gated(
     trained: Path, baselines: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(as_json(capsys, "inspect", str(trained))["gated"]) == 2
+    gated = [
+        (layer["at"], layer["side"], layer["channels"]) for layer in as_json(capsys, "inspect", str(trained))["gated"]
+    ]
+    assert gated[:2] == [("encoder.1", "encoder", 32), ("decoder.0", "decoder", 32)]
+    assert gated[2:] == [("mean", "latent", 4), ("log_variance", "latent", 4), ("decoder.0", "latent", 4)]
     assert "converted it would be" in as_json(capsys, "inspect", str(baselines / "beta-1"))["model"]
 
 

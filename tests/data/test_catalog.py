@@ -92,7 +92,12 @@ def test_a_file_that_fails_its_checksum_is_not_ready_and_not_fetched(tmp_path, m
 
 @pytest.mark.parametrize(
     ("stored", "verified"),
-    [(gzip.compress(b"good", 1, mtime=0), True), (b"good", True), (gzip.compress(b"bad", mtime=0), False), (b"\x1f\x8bcut", False)],
+    [
+        (gzip.compress(b"good", 1, mtime=0), True),
+        (b"good", True),
+        (gzip.compress(b"bad", mtime=0), False),
+        (b"\x1f\x8bcut", False),
+    ],
 )
 def test_a_copy_that_was_compressed_again_is_as_good(tmp_path, stored, verified):
     published = hashlib.sha256(gzip.compress(b"good", 9, mtime=1)).hexdigest()

@@ -15,7 +15,7 @@ from multirate.seeding import seeded
 
 # Counted by hand from the layer list of each model: weights, then biases or BatchNorm scale and shift.
 PARAMETERS = {
-    "linear": 784 * 32 + 32 + 32 * 32 + 32 + 32 + 32 * 32 + 32 + 32 * 784 + 784,
+    "linear": 784 * 32 + 32 + 32 * 32 + 32 + 32 + 32 + 32 * 32 + 32 + 32 * 784 + 784,
     "mlp": 2 * (784 * 512 + 512 * 256) + 3 * 256 * 32 + 2 * (512 + 256) + 2 * 32 + 784,
     "convnet": 16 * (128 + 128 * 256 + 256 * 512 + 512 * 1024)
     + 2 * (128 + 256 + 512 + 1024)

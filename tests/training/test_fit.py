@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -289,15 +290,17 @@ def test_kl_schedules_weigh_the_rate_as_documented(schedule):
     assert [line["loss"] for line in run.history] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_multirate_step_covers_the_range_with_one_beta_an_example(monkeypatch):
+@pytest.mark.parametrize(("skew", "margin"), [(1.0, 1.0), (1.7, 1.35)])
+def test_a_multirate_step_covers_the_range_with_one_beta_an_example(monkeypatch, skew, margin):
     seen = []
-    model = make("multirate")
+    model = mr.convert(make(), mr.BetaRange(0.01, 10.0, skew=skew, margin=margin))
     gates = model.gates
     monkeypatch.setattr(model, "gates", lambda beta: (seen.append(beta.double()), gates(beta))[1])
     fit(model, data(), **FAST)
     assert len(seen) == 9
     for beta in seen:
-        strata = (32 * (beta / 0.01).log() / torch.tensor(1000.0).log()).floor()
+        place = (beta / 0.01).log() / math.log(1000.0 * margin)
+        strata = (32 * place.clamp(min=0) ** (1 / skew)).floor()
         assert sorted(strata.clamp(0, 31).tolist()) == list(range(32))
 
 

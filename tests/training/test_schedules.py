@@ -1,9 +1,17 @@
 import pytest
 
-from multirate.training.config import TrainConfig
+from multirate.training.config import DECAYS, TrainConfig
 from multirate.training.schedules import kl_weight, learning_rate_factor, warmup_steps
 
-LEARNING_RATE = [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (8, 0.853553), (12, 0.5), (20, 0.0)]
+# Of 20 steps with 4 of warm-up; cosines at an eighth, a quarter and a half of their fall.
+LEARNING_RATE = [
+    ("linear", 0.4, {0: 0.25, 1: 0.5, 3: 1.0, 4: 1.0, 11: 1.0, 12: 1.0, 14: 0.75, 16: 0.5, 19: 0.125, 20: 0.0}),
+    ("cosine", 0.4, {0: 0.25, 3: 1.0, 12: 1.0, 13: 0.961940, 14: 0.853553, 16: 0.5, 18: 0.146447, 20: 0.0}),
+    ("linear", 1.0, {0: 0.25, 3: 1.0, 4: 1.0, 8: 0.75, 12: 0.5, 20: 0.0}),
+    ("cosine", 1.0, {0: 0.25, 3: 1.0, 4: 1.0, 8: 0.853553, 12: 0.5, 20: 0.0}),
+    ("linear", 0.0, {0: 0.25, 3: 1.0, 19: 1.0}),
+    ("cosine", 0.0, {0: 0.25, 3: 1.0, 19: 1.0}),
+]
 KL_WEIGHT = [
     ("constant", {}, {0: 1.0, 50: 1.0, 99: 1.0}),
     ("linear", {"kl_warmup_fraction": 0.2}, {0: 0.0, 10: 0.5, 20: 1.0, 99: 1.0}),
@@ -14,17 +22,39 @@ KL_WEIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("step", "factor"), LEARNING_RATE)
-def test_learning_rate_warms_up_and_decays_through_known_points(step, factor):
-    assert learning_rate_factor(step, steps=20, warmup=4) == pytest.approx(factor, abs=1e-6)
+@pytest.mark.parametrize(("decay", "fraction", "points"), LEARNING_RATE)
+def test_learning_rate_warms_up_stays_and_decays_through_known_points(decay, fraction, points):
+    config = TrainConfig(decay=decay, decay_fraction=fraction)
+    for step, factor in points.items():
+        assert learning_rate_factor(step, 20, 4, config) == pytest.approx(factor, abs=1e-6), step
 
 
-def test_without_warmup_the_first_step_is_a_full_one():
-    assert learning_rate_factor(0, steps=10, warmup=0) == 1.0
+def test_the_default_is_a_plateau_and_a_linear_decay_over_the_last_two_fifths():
+    factors = [learning_rate_factor(step, 1000, 50, TrainConfig()) for step in range(1000)]
+    assert set(factors[49:601]) == {1.0}
+    assert factors[601:] == pytest.approx([(1000 - step) / 400 for step in range(601, 1000)])
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("fraction", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (2, 1), (7, 3), (10, 10), (10, 9)])
+def test_the_factor_rises_to_one_then_falls_and_never_reaches_zero(decay, fraction, steps, warmup):
+    config = TrainConfig(decay=decay, decay_fraction=fraction)
+    factors = [learning_rate_factor(step, steps, warmup, config) for step in range(steps)]
+    assert max(factors) == 1.0
+    assert min(factors) > 0
+    peak = max(warmup - 1, 0)
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.4, 1.0])
+def test_without_warmup_the_first_step_is_a_full_one(fraction):
+    assert learning_rate_factor(0, 10, 0, TrainConfig(decay_fraction=fraction)) == 1.0
 
 
 def test_a_warmup_of_the_whole_run_ends_at_one():
-    assert learning_rate_factor(9, steps=10, warmup=10) == 1.0
+    assert learning_rate_factor(9, 10, 10, TrainConfig()) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,10 @@ def _describe(
     if isinstance(model, MultiRate):
         about["beta_range"] = [model.beta_range.low, model.beta_range.high]
         about["beta_sampling"] = {"skew": model.beta_range.exponent, "margin": model.beta_range.margin}
-        about["gates"] = {layer.at: f"{layer.channels} {layer.gate}" for layer in model.plan.gated}
+        about["gates"] = {
+            f"{layer.at} (input)" if layer.on_input else layer.at: f"{layer.channels} {layer.gate}"
+            for layer in model.plan.gated
+        }
     document: dict[str, Any] = {
         "training": dataclasses.asdict(config),
         "resolved": resolved,

@@ -1,0 +1,115 @@
+"""Size, noise and agreement of gradients by beta: ``python experiments/closing_the_gap/gradients.py trials.yaml``."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from options import Trial
+from recipe import load_split, trained
+from torch import Tensor, nn
+from trial import read_trials
+
+from multirate.seeding import generator, seeded
+from multirate.wrapper import terms_at
+
+_BETAS = 7
+_BATCHES = 16
+
+
+@dataclass(frozen=True)
+class GradientStatistics:
+    r"""The gradient of the mean objective over the base's weights, at each of several betas.
+
+    Args:
+        betas: where.
+        squared_mean: :math:`\|E g\|^2`, unbiased.
+        variance: trace of the covariance of one batch's gradient.
+        cosines: of the mean gradients of each two betas, ``[betas, betas]``.
+    """
+
+    betas: list[float]
+    squared_mean: list[float]
+    variance: list[float]
+    cosines: Tensor
+
+    def __str__(self) -> str:
+        rows = zip(self.betas, self.squared_mean, self.variance, self.cosines.tolist(), strict=True)
+        return "\n".join(
+            f"beta {beta:8.4f}  |mean|^2 {mean:10.1f}  variance {variance:10.1f}  cosines "
+            + " ".join(f"{cosine:+.2f}" for cosine in cosines)
+            for beta, mean, variance, cosines in rows
+        )
+
+
+def gradient_statistics(
+    model: nn.Module,
+    x: Tensor,
+    betas: Sequence[float],
+    *,
+    batches: int = _BATCHES,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> GradientStatistics:
+    """Estimate the gradient's mean and noise at each beta; the batches and the noise are the same at every beta.
+
+    Args:
+        model: multi-rate.
+        x: data, ``[N, *shape]``.
+        betas: where.
+        batches: how many to average over, at least 2.
+        batch_size: examples in each.
+        seed: of batches and noise.
+
+    Returns:
+        The statistics; the global generator and the gradients of the parameters are left alone.
+    """
+    weights = list(model.base.parameters())
+    squared_mean, variance, means = [], [], []
+    for beta in betas:
+        total, squares = torch.zeros(()), 0.0
+        source = generator(seed, "gradients", "examples")
+        for batch in range(batches):
+            indices = torch.randint(len(x), (batch_size,), generator=source)
+            with seeded(seed, "gradients", batch):
+                objective = terms_at(model, x[indices], beta).objective(beta).mean()
+            gradient = torch.cat([part.flatten() for part in torch.autograd.grad(objective, weights)])
+            total = total + gradient
+            squares += float(gradient.square().sum())
+        mean = total / batches
+        biased = float(mean.square().sum())
+        noise = (squares / batches - biased) * batches / (batches - 1)
+        squared_mean.append(biased - noise / batches)
+        variance.append(noise)
+        means.append(mean / mean.norm())
+    stacked = torch.stack(means)
+    return GradientStatistics(list(betas), squared_mean, variance, stacked @ stacked.T)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train each trial and print its gradients' statistics after some steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trials", type=Path, nargs="?", help="YAML list of trials; none: JSON lines on standard input")
+    parser.add_argument("--steps", type=int, nargs="+", default=[50, 390, 1170], help="when (%(default)s)")
+    chosen = parser.parse_args(arguments)
+    for trial in read_trials(chosen.trials):
+        watch(trial, chosen.steps)
+
+
+def watch(trial: Trial, steps: Sequence[int]) -> None:
+    """Train a trial and print the statistics when so many steps are done."""
+    x, _ = load_split(trial.data, "train", trial.examples)
+    betas = trial.beta_range.grid(_BETAS).tolist()
+
+    def after_step(step: int, model: nn.Module) -> None:
+        if step in steps:
+            size = min(trial.batch_size, len(x))
+            print(f"{trial.note or 'trial'}, {step} steps", flush=True)
+            print(gradient_statistics(model, x, betas, batch_size=size), flush=True)
+
+    trained(trial, after_step)
+
+
+if __name__ == "__main__":
+    main()

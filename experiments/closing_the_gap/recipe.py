@@ -1,0 +1,236 @@
+"""Build a trial's model and train it; a short loop in which every candidate has its place."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from candidates import (
+    AffineMatrix,
+    FilmGate,
+    ResearchResponse,
+    betas_at,
+    log_odds,
+    loss_weights,
+    mixed_quantile,
+    stratified,
+    u_shaped_quantile,
+)
+from options import Trial
+from torch import Tensor, nn
+
+from multirate import data, models
+from multirate.convert import MultiRate, convert, plan
+from multirate.layers import WEIGHTED, kind_of
+from multirate.response import RESPONSES, Response
+from multirate.seeding import generator, seeded
+from multirate.training.config import TrainConfig
+from multirate.training.schedules import learning_rate_factor, warmup_steps
+from multirate.wrapper import terms_at
+
+RESPONSE_FACTOR = 7.5
+_SHARPNESS = 8.0
+# Of the library's cubic gates; other degrees are candidates.
+_LIBRARY_DEGREE = 3
+
+
+@lru_cache(maxsize=6)
+def load_split(name: str, split: str, examples: int | None) -> tuple[Tensor, str]:
+    """Return the first examples of a split in one tensor, ``[N, *shape]``, float32, and the likelihood for them."""
+    source = data.load(name, split)
+    return source.batch(torch.arange(min(examples or len(source), len(source)))), source.likelihood
+
+
+def build(trial: Trial, x: Tensor, likelihood: str) -> nn.Module:
+    """Build a trial's model with weights from the global generator.
+
+    Args:
+        trial: its options.
+        x: the training data, ``[N, *shape]``.
+        likelihood: of the data; model linear is Gaussian all the same.
+
+    Returns:
+        A plain VAE for a trial with ``beta``, else a :class:`multirate.MultiRate`.
+    """
+    linear = trial.model == "linear"
+    shape = tuple(x.shape[1:])
+    likelihood = "gaussian" if linear else likelihood
+    base = models.build(trial.model, shape=shape, latents=trial.latents, likelihood=likelihood)
+    if not linear:
+        start_weights(base, trial.initial_weights, trial.initial_scale)
+    if trial.output_bias:
+        with torch.no_grad():
+            base.output.bias.copy_(log_odds(x))
+    if trial.model in ("resnet", "convnet"):
+        base = base.to(memory_format=torch.channels_last)
+    return base if trial.beta is not None else multirate_model(trial, base)
+
+
+@torch.no_grad()
+def start_weights(base: nn.Module, initial_weights: str, scale: float) -> None:
+    """Set the hidden layers' initial weights: the library's or torch's own, times a factor."""
+    parts = [part for part in (base.encoder, base.stem, base.decoder) if part is not None]
+    for layer in (layer for part in parts for layer in part.modules()):
+        if kind_of(layer, WEIGHTED) is None:
+            continue
+        if initial_weights == "torch":
+            layer.reset_parameters()
+        layer.weight.mul_(scale)
+
+
+def multirate_model(trial: Trial, base: nn.Module) -> MultiRate:
+    """Convert a VAE as the trial says; with all candidates off it is the library's default model."""
+    named = trial.gates
+    if trial.gates in ("film", "none"):
+        named = "default" if trial.degree == _LIBRARY_DEGREE else "film"
+    table = {name: gate for name, gate in RESPONSES[named].items() if name != "latents"}
+    table |= {"latents": "threshold"} if trial.gated_latents else {}
+    if trial.gates == "none":
+        whole = plan(base, response=table)
+        latents = tuple(layer for layer in whole.gated if layer.side == "latent")
+        model = MultiRate(base, trial.beta_range, dataclasses.replace(whole, gated=latents))
+    else:
+        model = convert(base, trial.beta_range, response=table)
+    start_response(trial, model)
+    extras = [*head_gates(trial, model.base), *affine_matrices(trial, model.base)]
+    degree = 1 if trial.degree == _LIBRARY_DEGREE or trial.gates != "film" else trial.degree
+    if degree > 1 or trial.sharpness != _SHARPNESS or extras:
+        model.response = ResearchResponse(
+            model.response, model.beta_range, degree=degree, sharpness=trial.sharpness, extras=extras
+        )
+    return model
+
+
+@torch.no_grad()
+def start_response(trial: Trial, model: MultiRate) -> None:
+    """Set where the slopes of film gates and the thresholds of latents start."""
+    response: Response = model.response
+    if trial.gates == "film":
+        for scale, _ in response.channel_slices():
+            if scale is not None:
+                response.weight[scale] = start_slopes(trial, trial.slope, scale.stop - scale.start)
+    if response.thresholds is not None:
+        first, last = (math.log(trial.high) + start for start in trial.threshold_start)
+        even = torch.linspace(first, last, len(response.thresholds), dtype=torch.float64)
+        response.thresholds.copy_((even - model.beta_range.log_mean) / model.beta_range.log_std)
+
+
+def start_slopes(trial: Trial, slope: float, channels: int) -> Tensor:
+    """Return slopes of one size with the trial's signs, ``[channels]``; random ones are the global generator's."""
+    if trial.slope_signs == "random":
+        return slope * torch.sign(torch.randn(channels))
+    return slope * (-1.0) ** torch.arange(channels)
+
+
+def head_gates(trial: Trial, base: nn.Module) -> list[FilmGate]:
+    """Put film gates on heads, stem and output layer if the trial asks for them."""
+    gates = []
+    for name in ("mean", "log_variance", "stem", "output") if trial.gated_heads else ():
+        layer = getattr(base, name)
+        if layer is not None:
+            slopes = start_slopes(trial, trial.head_slope, kind_of(layer, WEIGHTED).channels(layer))
+            gates.append(FilmGate(layer, slopes, trial.log_variance_slope if name == "log_variance" else 0.0))
+    return gates
+
+
+def affine_matrices(trial: Trial, base: nn.Module) -> list[AffineMatrix]:
+    """Make the trial's matrices affine in log beta."""
+    return [AffineMatrix(base.get_submodule(name)) for name in trial.matrix_layers]
+
+
+def draw_betas(trial: Trial, n: int, source: torch.Generator, progress: float) -> Tensor:
+    """Draw a batch's betas, stratified.
+
+    Args:
+        trial: its density.
+        n: how many.
+        source: of randomness.
+        progress: share of the run that is over, for the curriculum.
+
+    Returns:
+        ``[n]``, float32.
+    """
+    skew = trial.skew if trial.skew_end is None else trial.skew + (trial.skew_end - trial.skew) * progress
+    if trial.u_shape is not None:
+        return betas_at(trial.beta_range, u_shaped_quantile(stratified(n, source), trial.u_shape))
+    if trial.uniform_share:
+        return betas_at(trial.beta_range, mixed_quantile(stratified(n, source), trial.uniform_share, skew))
+    return dataclasses.replace(trial.beta_range, skew=skew).sample(n, generator=source)
+
+
+def parameter_groups(trial: Trial, model: nn.Module) -> list[dict[str, object]]:
+    """Give each parameter its step size: weights, gates, thresholds and affine matrices."""
+    if not isinstance(model, MultiRate):
+        return [{"params": list(model.parameters()), "lr": trial.learning_rate}]
+    matrices = [matrix.weight for matrix in model.response.modules() if isinstance(matrix, AffineMatrix)]
+    thresholds = [] if model.response.thresholds is None else [model.response.thresholds]
+    elsewhere = {id(parameter) for parameter in (*matrices, *thresholds)}
+    gates = [parameter for parameter in model.response.parameters() if id(parameter) not in elsewhere]
+    in_nats = trial.threshold_learning_rate
+    of_thresholds = trial.learning_rate if in_nats is None else in_nats / model.beta_range.log_std
+    groups = (
+        ([*model.base.parameters(), *matrices], trial.learning_rate),
+        (gates, trial.response_learning_rate or RESPONSE_FACTOR * trial.learning_rate),
+        (thresholds, of_thresholds),
+    )
+    return [{"params": parameters, "lr": step_size} for parameters, step_size in groups if parameters]
+
+
+def objective(trial: Trial, model: nn.Module, x: Tensor, beta: Tensor) -> Tensor:
+    """Return what a step minimises: the mean of the examples' objectives, each with its weight."""
+    each = terms_at(model, x, beta).objective(beta)
+    return (each if trial.loss_weight_exponent == 0 else each * loss_weights(beta, trial.loss_weight_exponent)).mean()
+
+
+def train(trial: Trial, model: nn.Module, x: Tensor, after_step: Callable[[int], None] | None = None) -> None:
+    """Train a model in place, with noise from the global generator; order and betas are functions of the seed.
+
+    Args:
+        trial: its options.
+        model: plain or multi-rate.
+        x: training data, ``[N, *shape]``.
+        after_step: called with the number of steps done.
+    """
+    config = TrainConfig(decay=trial.decay, decay_fraction=trial.decay_fraction)
+    groups = parameter_groups(trial, model)
+    averaging = (trial.adam_beta1, trial.adam_beta2)
+    optimizer = torch.optim.Adam(groups, betas=averaging, fused=True)
+    step_sizes = [group["lr"] for group in groups]
+    size = min(trial.batch_size, len(x))
+    each_epoch = len(x) // size
+    steps = trial.epochs * each_epoch
+    warmup = warmup_steps(config, steps)
+    source = generator(trial.seed, "trial", "order and betas")
+    step = 0
+    for _ in range(trial.epochs):
+        for indices in torch.randperm(len(x), generator=source)[: each_epoch * size].view(-1, size):
+            if trial.beta is None:
+                beta = draw_betas(trial, size, source, step / steps)
+            else:
+                beta = torch.full((size,), trial.beta)
+            for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
+                group["lr"] = step_size * learning_rate_factor(step, steps, warmup, config)
+            objective(trial, model, x[indices], beta).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            if after_step is not None:
+                after_step(step)
+
+
+def trained(trial: Trial, after_step: Callable[[int, nn.Module], None] | None = None) -> nn.Module:
+    """Build and train a trial's model; the same trial gives the same model.
+
+    Args:
+        trial: its options.
+        after_step: called with the number of steps done and the model.
+
+    Returns:
+        The model, in evaluation mode.
+    """
+    x, likelihood = load_split(trial.data, "train", trial.examples)
+    with seeded(trial.seed, "trial"):
+        model = build(trial, x, likelihood)
+        train(trial, model, x, None if after_step is None else lambda step: after_step(step, model))
+    return model.eval()
