@@ -1,9 +1,11 @@
 """Size, noise and agreement of gradients by beta: ``python experiments/closing_the_gap/gradients.py trials.yaml``."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from options import Trial
@@ -11,6 +13,7 @@ from recipe import load_split, trained
 from torch import Tensor, nn
 from trial import read_trials
 
+from multirate.files import write_json
 from multirate.seeding import generator, seeded
 from multirate.wrapper import terms_at
 
@@ -92,13 +95,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trials", type=Path, nargs="?", help="YAML list of trials; none: JSON lines on standard input")
     parser.add_argument("--steps", type=int, nargs="+", default=[50, 390, 1170], help="when (%(default)s)")
+    parser.add_argument("--out", type=Path, help="JSON file to write them to as well")
     chosen = parser.parse_args(arguments)
-    for trial in read_trials(chosen.trials):
-        watch(trial, chosen.steps)
+    records = [record for trial in read_trials(chosen.trials) for record in watch(trial, chosen.steps)]
+    if chosen.out is not None:
+        write_json(chosen.out, records)
 
 
-def watch(trial: Trial, steps: Sequence[int]) -> None:
-    """Train a trial and print the statistics when so many steps are done."""
+def watch(trial: Trial, steps: Sequence[int]) -> list[dict[str, Any]]:
+    """Train a trial; print the statistics when so many steps are done, and return them as plain values."""
+    records = []
     x, _ = load_split(trial.data, "train", trial.examples)
     betas = trial.beta_range.grid(_BETAS).tolist()
 
@@ -106,9 +112,13 @@ def watch(trial: Trial, steps: Sequence[int]) -> None:
         if step in steps:
             size = min(trial.batch_size, len(x))
             print(f"{trial.note or 'trial'}, {step} steps", flush=True)
-            print(gradient_statistics(model, x, betas, batch_size=size), flush=True)
+            found = gradient_statistics(model, x, betas, batch_size=size)
+            print(found, flush=True)
+            plain = dataclasses.asdict(found) | {"cosines": found.cosines.tolist()}
+            records.append({"trial": trial.differences(), "step": step, **plain})
 
     trained(trial, after_step)
+    return records
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from multirate import data, models
 from multirate.convert import MultiRate, convert, plan
 from multirate.layers import WEIGHTED, kind_of
+from multirate.models.initial import he_normal
 from multirate.response import RESPONSES, Response
 from multirate.seeding import generator, seeded
 from multirate.training.config import TrainConfig
@@ -69,8 +70,10 @@ def build(trial: Trial, x: Tensor, likelihood: str) -> nn.Module:
 
 @torch.no_grad()
 def start_weights(base: nn.Module, initial_weights: str, scale: float) -> None:
-    """Set the hidden layers' initial weights: the library's or torch's own, times a factor."""
+    """Set the hidden layers' initial weights, He's or torch's, times a factor; an MLP comes with He's."""
     parts = [part for part in (base.encoder, base.stem, base.decoder) if part is not None]
+    if initial_weights == "he" and base.name != "mlp":
+        he_normal(*parts)
     for layer in (layer for part in parts for layer in part.modules()):
         if kind_of(layer, WEIGHTED) is None:
             continue

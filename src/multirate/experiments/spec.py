@@ -47,8 +47,8 @@ class RunSpec:
     """Factor beyond beta_high up to which training draws beta. None: as the package's default, or 1 with response
     paper."""
     response: str = "default"
-    """How gates respond to beta: default, paper, sigmoid, film, or water-filling, which is exact for model linear.
-    For a multi-rate model only."""
+    """How gates respond to beta: default, paper, sigmoid, film, or water-filling, which holds the exact optimum of
+    model linear. For a multi-rate model only."""
 
     def __post_init__(self) -> None:
         if self.beta is not None and self.beta <= 0:

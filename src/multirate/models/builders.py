@@ -18,7 +18,7 @@ _BUILDERS: dict[str, Callable[..., GaussianVAE]] = {"linear": linear, "mlp": mlp
 def build(name: str, **options: Any) -> GaussianVAE:
     """Build a model from its name and options, such as ``model.name`` and ``model.options`` of an existing one.
 
-    Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
+    Initial weights are drawn from the global generator: call ``torch.manual_seed`` before for a reproducible model.
 
     Args:
         name: one of :data:`multirate.models.names.MODEL_NAMES`.

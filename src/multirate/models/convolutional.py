@@ -6,7 +6,6 @@ from itertools import pairwise
 from torch import nn
 
 from multirate.models.gaussian import GaussianVAE, check_image_shape, check_options
-from multirate.models.initial import he_normal
 
 _WIDTHS = (128, 256, 512, 1024)
 
@@ -19,8 +18,7 @@ def convnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: s
     convolutions to 512 and 256 channels with BatchNorm and ReLU. Convolutions before a BatchNorm have no bias, which it
     would cancel. In training mode outputs depend on the whole batch, as always with BatchNorm.
 
-    Hidden layers start as :func:`multirate.models.initial.he_normal`, heads and output layer as in PyTorch: call
-    ``torch.manual_seed`` before for a reproducible model.
+    Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
 
     Args:
         shape: ``(C, 28, 28)`` or ``(C, 32, 32)``.
@@ -36,12 +34,10 @@ def convnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: s
     check_options(shape, latents, likelihood)
     check_image_shape("convnet", shape)
     channels, size = shape[0], shape[1]
-    layers: list[nn.Module] = []
+    encoder: list[nn.Module] = []
     for inputs, outputs in pairwise((channels, *_WIDTHS)):
-        layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-    encoder = nn.Sequential(*layers, nn.Flatten())
+        encoder += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
     features = _WIDTHS[-1] * (size // 16) ** 2
-    stem = nn.Linear(latents, 1024 * 4 * 4)
     decoder = nn.Sequential(
         nn.Unflatten(1, (1024, 4, 4)),
         nn.ReLU(),
@@ -52,12 +48,11 @@ def convnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: s
         nn.BatchNorm2d(256),
         nn.ReLU(),
     )
-    he_normal(encoder, stem, decoder)
     return GaussianVAE(
-        encoder=encoder,
+        encoder=nn.Sequential(*encoder, nn.Flatten()),
         mean=nn.Linear(features, latents),
         log_variance=nn.Linear(features, latents),
-        stem=stem,
+        stem=nn.Linear(latents, 1024 * 4 * 4),
         decoder=decoder,
         output=nn.ConvTranspose2d(256, channels, 3, stride=2, padding=1, output_padding=1),
         shape=shape,

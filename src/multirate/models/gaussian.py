@@ -21,7 +21,7 @@ class GaussianVAE(nn.Module):
     ``output`` layer are their siblings, so that a conversion that gates all of ``encoder`` and ``decoder`` leaves those
     four alone.
 
-    Initialisation is PyTorch's own, drawn from the global generator: seed it before building.
+    Initial weights are those of the parts; builders draw them from the global generator: seed it before.
 
     Args:
         encoder: ``[B, *shape]`` to features ``[B, F]``.

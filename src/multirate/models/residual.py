@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from multirate.models.gaussian import GaussianVAE, check_image_shape, check_options
-from multirate.models.initial import he_normal
 
 _WIDTH = 128
 
@@ -37,8 +36,7 @@ def resnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: st
     mirrors it with transposed convolutions. There is no normalisation layer. Thirteen convolutions with 1,536 output
     channels are inside ``encoder`` and ``decoder``; with the defaults the model has 1,881,217 parameters.
 
-    Hidden layers start as :func:`multirate.models.initial.he_normal`, heads and output layer as in PyTorch: call
-    ``torch.manual_seed`` before for a reproducible model.
+    Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
 
     Args:
         shape: ``(C, 28, 28)`` or ``(C, 32, 32)``.
@@ -76,13 +74,11 @@ def resnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: st
         nn.ConvTranspose2d(_WIDTH, 64, 3, stride=2, padding=1, output_padding=1),
         nn.ReLU(),
     )
-    stem = nn.Linear(latents, features)
-    he_normal(encoder, stem, decoder)
     return GaussianVAE(
         encoder=encoder,
         mean=nn.Linear(features, latents),
         log_variance=nn.Linear(features, latents),
-        stem=stem,
+        stem=nn.Linear(latents, features),
         decoder=decoder,
         output=nn.ConvTranspose2d(64, channels, 3, stride=2, padding=1, output_padding=1),
         shape=shape,
