@@ -18,7 +18,7 @@ class Options:
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/quickstart")
     """Folder to write; run again, it goes on where it stopped."""
-    epochs: int = 120
+    epochs: int = 60
     """Passes over the 1,297 training digits, for each of the five models."""
     jobs: int = 1
     """Baselines to train at a time."""
