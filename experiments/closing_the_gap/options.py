@@ -52,8 +52,8 @@ class Trial:
     """Smallest beta of the range."""
     high: float = 10.0
     """Largest beta of the range."""
-    skew: float = 1.7
-    """Exponent that favours small betas, as in :class:`multirate.BetaRange`; 1 is log-uniform."""
+    skew: float | None = None
+    """Exponent that favours small betas, as in :class:`multirate.BetaRange`; 1 is log-uniform, None its default."""
     margin: float = 1.35
     """Factor beyond the upper end up to which training draws."""
     skew_end: float | None = None

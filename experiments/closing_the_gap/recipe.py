@@ -154,7 +154,9 @@ def draw_betas(trial: Trial, n: int, source: torch.Generator, progress: float) -
     Returns:
         ``[n]``, float32.
     """
-    skew = trial.skew if trial.skew_end is None else trial.skew + (trial.skew_end - trial.skew) * progress
+    skew = trial.beta_range.exponent
+    if trial.skew_end is not None:
+        skew += (trial.skew_end - skew) * progress
     if trial.u_shape is not None:
         return betas_at(trial.beta_range, u_shaped_quantile(stratified(n, source), trial.u_shape))
     if trial.uniform_share:
