@@ -17,6 +17,8 @@ from multirate.response import GATES, LATENT_GATES, Gate, Response
 # A standardized log beta is at most this far from 0 within the range.
 HALF_WIDTH = math.sqrt(3)
 _LEAST_OPENING = 1e-6
+# ((x + 1) / 2)^3 in Legendre's polynomials of degree 0 to 3.
+CUBIC_RISE = (0.25, 0.45, 0.25, 0.05)
 
 
 def higher_legendre(position: Tensor, degree: int) -> Tensor:
@@ -145,6 +147,49 @@ class ResearchResponse(Response):
             LATENT_GATES[slot.gate](t, g) if slot.gate in LATENT_GATES else gate
             for slot, gate in zip(self.slots, gates, strict=True)
         )
+
+
+class PartitionedResponse(Response):
+    r"""The library's response over a partition of the hidden units: some work at high betas, the others below.
+
+    With :math:`\pi = \sigma((\log\beta - c) / w)` the gates of the one part are multiplied by :math:`\pi`, scales and
+    shifts, those of the others by :math:`1 - h \pi`.
+
+    Args:
+        start: the response in whose place it comes, for its values.
+        beta_range: of the model.
+        share: of the units that work above, spread evenly over each layer.
+        at: :math:`c`, a log beta.
+        width: :math:`w`, nats.
+        shut: :math:`h`, how far the others fall.
+    """
+
+    def __init__(
+        self, start: Response, beta_range: BetaRange, share: float, at: float, width: float, shut: float
+    ) -> None:
+        super().__init__(start.slots, beta_range)
+        self.load_state_dict(start.state_dict())
+        self.share, self.at, self.width, self.shut = share, at, width, shut
+        self.log_mean = beta_range.log_mean
+
+    def forward(self, standardized_log_beta: Tensor) -> tuple[Gate, ...]:
+        """Compute the gates of all layers, as :meth:`multirate.response.Response.forward` does."""
+        log_beta = standardized_log_beta.reshape(-1, 1) * self.log_std + self.log_mean
+        above = torch.sigmoid((log_beta - self.at) / self.width)
+        gates = []
+        for slot, gate in zip(self.slots, super().forward(standardized_log_beta), strict=True):
+            if slot.gate in LATENT_GATES:
+                gates.append(gate)
+                continue
+            upper = every(slot.channels, self.share)
+            part = upper * above + (1 - upper) * (1 - self.shut * above)
+            gates.append(Gate(gate.scale * part, None if gate.shift is None else gate.shift * part))
+        return tuple(gates)
+
+
+def every(channels: int, share: float) -> Tensor:
+    """Return 1 for every ``1 / share``-th channel from the first one on and 0 for the others, ``[channels]``."""
+    return (torch.arange(channels) % round(1 / share) == 0).float()
 
 
 def u_shaped_quantile(unit: Tensor, shape: Sequence[float]) -> Tensor:

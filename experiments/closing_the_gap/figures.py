@@ -72,6 +72,9 @@ def agreement(record: dict[str, Any]) -> Any:
     left.set(xlabel="β", ylabel="β", title="Cosine of mean gradients")
     figure.colorbar(image, ax=left, shrink=0.85)
     right.loglog(record["betas"], record["variance"], "o-", color=MULTI_RATE_COLORS[0], label="noise of a batch")
+    right.loglog(
+        record["betas"], record["posterior_variance"], "^:", color=MULTI_RATE_COLORS[2], label="of it, posterior's"
+    )
     right.loglog(record["betas"], record["squared_mean"], "s--", color=BASELINE_COLORS[0], label="squared mean")
     log_beta_axis(right)
     right.set(title="Gradient at one β", ylim=(0.3 * min(record["variance"]), None))

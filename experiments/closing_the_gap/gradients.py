@@ -29,20 +29,22 @@ class GradientStatistics:
         betas: where.
         squared_mean: :math:`\|E g\|^2`, unbiased.
         variance: trace of the covariance of one batch's gradient.
+        posterior_variance: the part of it that one batch of examples has left, from the posterior samples alone.
         cosines: of the mean gradients of each two betas, ``[betas, betas]``.
     """
 
     betas: list[float]
     squared_mean: list[float]
     variance: list[float]
+    posterior_variance: list[float]
     cosines: Tensor
 
     def __str__(self) -> str:
-        rows = zip(self.betas, self.squared_mean, self.variance, self.cosines.tolist(), strict=True)
+        columns = (self.betas, self.squared_mean, self.variance, self.posterior_variance, self.cosines.tolist())
         return "\n".join(
-            f"beta {beta:8.4f}  |mean|^2 {mean:10.1f}  variance {variance:10.1f}  cosines "
-            + " ".join(f"{cosine:+.2f}" for cosine in cosines)
-            for beta, mean, variance, cosines in rows
+            f"beta {beta:8.4f}  |mean|^2 {mean:10.1f}  variance {variance:10.1f}, by the posterior {posterior:10.1f}"
+            "  cosines " + " ".join(f"{cosine:+.2f}" for cosine in cosines)
+            for beta, mean, variance, posterior, cosines in zip(*columns, strict=True)
         )
 
 
@@ -68,26 +70,32 @@ def gradient_statistics(
     Returns:
         The statistics; the global generator and the gradients of the parameters are left alone.
     """
-    weights = list(model.base.parameters())
-    squared_mean, variance, means = [], [], []
+    squared_mean, variance, posterior_variance, means = [], [], [], []
     for beta in betas:
-        total, squares = torch.zeros(()), 0.0
         source = generator(seed, "gradients", "examples")
-        for batch in range(batches):
-            indices = torch.randint(len(x), (batch_size,), generator=source)
-            with seeded(seed, "gradients", batch):
-                objective = terms_at(model, x[indices], beta).objective(beta).mean()
-            gradient = torch.cat([part.flatten() for part in torch.autograd.grad(objective, weights)])
-            total = total + gradient
-            squares += float(gradient.square().sum())
-        mean = total / batches
-        biased = float(mean.square().sum())
-        noise = (squares / batches - biased) * batches / (batches - 1)
-        squared_mean.append(biased - noise / batches)
+        drawn = [torch.randint(len(x), (batch_size,), generator=source) for _ in range(batches)]
+        mean, noise = _moments(model, x, drawn, beta, seed)
+        _, noise_of_posterior = _moments(model, x, [drawn[0]] * batches, beta, seed)
+        squared_mean.append(float(mean.square().sum()) - noise / batches)
         variance.append(noise)
+        posterior_variance.append(noise_of_posterior)
         means.append(mean / mean.norm())
     stacked = torch.stack(means)
-    return GradientStatistics(list(betas), squared_mean, variance, stacked @ stacked.T)
+    return GradientStatistics(list(betas), squared_mean, variance, posterior_variance, stacked @ stacked.T)
+
+
+def _moments(model: nn.Module, x: Tensor, batches: Sequence[Tensor], beta: float, seed: int) -> tuple[Tensor, float]:
+    """Return the mean of the batches' gradients and the trace of their covariance; each has its own noise."""
+    weights = list(model.base.parameters())
+    total, squares, n = torch.zeros(()), 0.0, len(batches)
+    for number, indices in enumerate(batches):
+        with seeded(seed, "gradients", number):
+            objective = terms_at(model, x[indices], beta).objective(beta).mean()
+        gradient = torch.cat([part.flatten() for part in torch.autograd.grad(objective, weights)])
+        total = total + gradient
+        squares += float(gradient.square().sum())
+    mean = total / n
+    return mean, (squares / n - float(mean.square().sum())) * n / (n - 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

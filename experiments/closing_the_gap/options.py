@@ -10,6 +10,9 @@ from typing import Any
 from multirate.beta import BetaRange
 from multirate.errors import UsageError
 
+# Of the library's cubic gates; other degrees are candidates.
+LIBRARY_DEGREE = 3
+
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "gates": ("film", "paper", "sigmoid", "none"),
     "slope_signs": ("alternating", "random"),
@@ -35,6 +38,8 @@ class Trial:
     """A built-in network; the linear one has a Gaussian likelihood and its own initial weights."""
     latents: int = 32
     """Number of latents."""
+    hidden: tuple[int, ...] = (512, 256)
+    """Widths of an MLP's encoder; the decoder mirrors them. Other models have their own."""
     data: str = "mnist"
     """What :func:`multirate.data.load` takes."""
     examples: int | None = None
@@ -58,6 +63,11 @@ class Trial:
     """Factor beyond the upper end up to which training draws."""
     skew_end: float | None = None
     """Curriculum: the skew moves linearly from ``skew`` to this over the run."""
+    growth: tuple[float, float] | None = None
+    """Curriculum ``(beta, share)``: the lower end of what is drawn starts at this beta and falls to ``low``, evenly in
+    log beta, over this share of the run."""
+    betas_per_example: int = 1
+    """Betas, each with its own posterior sample, that each example of a batch gets in every step."""
     u_shape: tuple[float, float] | None = None
     """Draw the position in the range of log beta from a beta distribution with these two parameters, in place of the
     skewed density; both below 1 favours both ends."""
@@ -70,6 +80,14 @@ class Trial:
     """Gates of the hidden layers: ``film`` (scale and shift), ``paper``, ``sigmoid``, or ``none`` for latents alone."""
     slope: float = 0.4
     """Where the slopes of film gates' scales start, up to the sign; 0: equal gates at every beta."""
+    scale_ends: tuple[float, float] = (1.0, 1.0)
+    """Mean of film gates' scales at the lower and the upper end of the range at the start; even in log beta."""
+    specialists: tuple[float, float] | None = None
+    """``(share, shut)``: this share of the hidden units starts open at the upper end alone, with a cubic rise over the
+    range; the scales of the others start as much less there. In place of ``slope``."""
+    partition: tuple[float, float, float, float] | None = None
+    """``(share, log beta, width, shut)``: for good, this share of the hidden units works above this log beta alone and
+    the others fall by ``shut`` there, through a sigmoid of this width."""
     slope_signs: str = "alternating"
     """Signs of these slopes from channel to channel: ``alternating`` or ``random``."""
     degree: int = 3
@@ -104,6 +122,8 @@ class Trial:
     """Adam's step size of the weights."""
     response_learning_rate: float | None = None
     """Adam's step size of the gates; None: 7.5 times ``learning_rate``, as the library has it."""
+    step_factors: tuple[str, ...] = ()
+    """Factors on the step size of single layers of the base, each as ``path=factor``."""
     adam_beta1: float = 0.9
     """Adam's averaging constant of gradients."""
     adam_beta2: float = 0.99
@@ -117,6 +137,10 @@ class Trial:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        if self.betas_per_example < 1:
+            raise UsageError(f"betas_per_example is at least 1; got {self.betas_per_example}")
+        if self.specialists is not None and (self.gates != "film" or self.degree != LIBRARY_DEGREE):
+            raise UsageError(f"specialists need film gates of degree {LIBRARY_DEGREE}")
         if self.degree < 1:
             raise UsageError(f"degree is at least 1; got {self.degree}")
         if self.gates == "none" and not self.gated_latents:
@@ -168,6 +192,8 @@ def _read(name: str, value: Any, kind: str) -> Any:
     try:
         if kind.startswith("tuple[float"):
             return tuple(float(part) for part in value)
+        if kind.startswith("tuple[int"):
+            return tuple(int(part) for part in value)
         if kind.startswith("tuple"):
             return tuple(value)
         return float(value) if kind.startswith("float") else value

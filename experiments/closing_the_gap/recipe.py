@@ -7,17 +7,21 @@ from functools import lru_cache
 
 import torch
 from candidates import (
+    CUBIC_RISE,
+    HALF_WIDTH,
     AffineMatrix,
     FilmGate,
+    PartitionedResponse,
     ResearchResponse,
     betas_at,
+    every,
     log_odds,
     loss_weights,
     mixed_quantile,
     stratified,
     u_shaped_quantile,
 )
-from options import Trial
+from options import LIBRARY_DEGREE, Trial
 from torch import Tensor, nn
 
 from multirate import data, models
@@ -32,8 +36,6 @@ from multirate.wrapper import terms_at
 
 RESPONSE_FACTOR = 7.5
 _SHARPNESS = 8.0
-# Of the library's cubic gates; other degrees are candidates.
-_LIBRARY_DEGREE = 3
 
 
 @lru_cache(maxsize=6)
@@ -57,7 +59,8 @@ def build(trial: Trial, x: Tensor, likelihood: str) -> nn.Module:
     linear = trial.model == "linear"
     shape = tuple(x.shape[1:])
     likelihood = "gaussian" if linear else likelihood
-    base = models.build(trial.model, shape=shape, latents=trial.latents, likelihood=likelihood)
+    own = {"hidden": trial.hidden} if trial.model == "mlp" else {}
+    base = models.build(trial.model, shape=shape, latents=trial.latents, likelihood=likelihood, **own)
     if not linear:
         start_weights(base, trial.initial_weights, trial.initial_scale)
     if trial.output_bias:
@@ -86,7 +89,7 @@ def multirate_model(trial: Trial, base: nn.Module) -> MultiRate:
     """Convert a VAE as the trial says; with all candidates off it is the library's default model."""
     named = trial.gates
     if trial.gates in ("film", "none"):
-        named = "default" if trial.degree == _LIBRARY_DEGREE else "film"
+        named = "default" if trial.degree == LIBRARY_DEGREE else "film"
     table = {name: gate for name, gate in RESPONSES[named].items() if name != "latents"}
     table |= {"latents": "threshold"} if trial.gated_latents else {}
     if trial.gates == "none":
@@ -96,8 +99,10 @@ def multirate_model(trial: Trial, base: nn.Module) -> MultiRate:
     else:
         model = convert(base, trial.beta_range, response=table)
     start_response(trial, model)
+    if trial.partition is not None:
+        model.response = PartitionedResponse(model.response, model.beta_range, *trial.partition)
     extras = [*head_gates(trial, model.base), *affine_matrices(trial, model.base)]
-    degree = 1 if trial.degree == _LIBRARY_DEGREE or trial.gates != "film" else trial.degree
+    degree = 1 if trial.degree == LIBRARY_DEGREE or trial.gates != "film" else trial.degree
     if degree > 1 or trial.sharpness != _SHARPNESS or extras:
         model.response = ResearchResponse(
             model.response, model.beta_range, degree=degree, sharpness=trial.sharpness, extras=extras
@@ -112,11 +117,27 @@ def start_response(trial: Trial, model: MultiRate) -> None:
     if trial.gates == "film":
         for scale, _ in response.channel_slices():
             if scale is not None:
-                response.weight[scale] = start_slopes(trial, trial.slope, scale.stop - scale.start)
+                slopes = start_slopes(trial, trial.slope, scale.stop - scale.start)
+                low, high = trial.scale_ends
+                response.bias[scale] = (low + high) / 2
+                response.weight[scale] = slopes + (high - low) / (2 * HALF_WIDTH)
+    if trial.specialists is not None:
+        start_specialists(response, *trial.specialists)
     if response.thresholds is not None:
         first, last = (math.log(trial.high) + start for start in trial.threshold_start)
         even = torch.linspace(first, last, len(response.thresholds), dtype=torch.float64)
         response.thresholds.copy_((even - model.beta_range.log_mean) / model.beta_range.log_std)
+
+
+def start_specialists(response: Response, share: float, shut: float) -> None:
+    """Start a share of the hidden units' scales as a cubic rise from 0 to 1 over the range, the others as a fall."""
+    for scale, _ in response.channel_slices():
+        if scale is not None and response.curvature is not None:
+            rising = every(scale.stop - scale.start, share)
+            amount = rising - shut * (1 - rising)
+            response.bias[scale] = (1 - rising) + amount * CUBIC_RISE[0]
+            response.weight[scale] = amount * CUBIC_RISE[1] / HALF_WIDTH
+            response.curvature[:, scale] = amount * torch.tensor(CUBIC_RISE[2:]).reshape(2, 1)
 
 
 def start_slopes(trial: Trial, slope: float, channels: int) -> Tensor:
@@ -161,13 +182,24 @@ def draw_betas(trial: Trial, n: int, source: torch.Generator, progress: float) -
         return betas_at(trial.beta_range, u_shaped_quantile(stratified(n, source), trial.u_shape))
     if trial.uniform_share:
         return betas_at(trial.beta_range, mixed_quantile(stratified(n, source), trial.uniform_share, skew))
-    return dataclasses.replace(trial.beta_range, skew=skew).sample(n, generator=source)
+    low = trial.low
+    if trial.growth is not None:
+        start, share = trial.growth
+        low *= (start / low) ** max(0.0, 1 - progress / share)
+    return dataclasses.replace(trial.beta_range, low=low, skew=skew).sample(n, generator=source)
 
 
 def parameter_groups(trial: Trial, model: nn.Module) -> list[dict[str, object]]:
     """Give each parameter its step size: weights, gates, thresholds and affine matrices."""
+    base = model.base if isinstance(model, MultiRate) else model
+    scaled = []
+    for path, factor in (entry.split("=") for entry in trial.step_factors):
+        own = list(base.get_submodule(path).parameters())
+        scaled.append({"params": own, "lr": trial.learning_rate * float(factor)})
+    theirs = {id(parameter) for group in scaled for parameter in group["params"]}
+    rest = [parameter for parameter in base.parameters() if id(parameter) not in theirs]
     if not isinstance(model, MultiRate):
-        return [{"params": list(model.parameters()), "lr": trial.learning_rate}]
+        return [{"params": rest, "lr": trial.learning_rate}, *scaled]
     matrices = [matrix.weight for matrix in model.response.modules() if isinstance(matrix, AffineMatrix)]
     thresholds = [] if model.response.thresholds is None else [model.response.thresholds]
     elsewhere = {id(parameter) for parameter in (*matrices, *thresholds)}
@@ -175,11 +207,11 @@ def parameter_groups(trial: Trial, model: nn.Module) -> list[dict[str, object]]:
     in_nats = trial.threshold_learning_rate
     of_thresholds = trial.learning_rate if in_nats is None else in_nats / model.beta_range.log_std
     groups = (
-        ([*model.base.parameters(), *matrices], trial.learning_rate),
+        ([*rest, *matrices], trial.learning_rate),
         (gates, trial.response_learning_rate or RESPONSE_FACTOR * trial.learning_rate),
         (thresholds, of_thresholds),
     )
-    return [{"params": parameters, "lr": step_size} for parameters, step_size in groups if parameters]
+    return [*({"params": parameters, "lr": step_size} for parameters, step_size in groups if parameters), *scaled]
 
 
 def objective(trial: Trial, model: nn.Module, x: Tensor, beta: Tensor) -> Tensor:
@@ -211,12 +243,13 @@ def train(trial: Trial, model: nn.Module, x: Tensor, after_step: Callable[[int],
     for _ in range(trial.epochs):
         for indices in torch.randperm(len(x), generator=source)[: each_epoch * size].view(-1, size):
             if trial.beta is None:
-                beta = draw_betas(trial, size, source, step / steps)
+                batch = x[indices].repeat(trial.betas_per_example, *[1] * (x.ndim - 1))
+                beta = draw_betas(trial, len(batch), source, step / steps)
             else:
-                beta = torch.full((size,), trial.beta)
+                batch, beta = x[indices], torch.full((size,), trial.beta)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * learning_rate_factor(step, steps, warmup, config)
-            objective(trial, model, x[indices], beta).backward()
+            objective(trial, model, batch, beta).backward()
             optimizer.step()
             optimizer.zero_grad()
             step += 1

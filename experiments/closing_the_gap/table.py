@@ -18,7 +18,7 @@ FOUR_BETAS = (0.01, 0.1, 1.0, 10.0)
 # A dedicated run stands against a multi-rate one if these are equal.
 SETTING = (
     *("model", "latents", "data", "examples", "epochs", "batch_size"),
-    *("initial_weights", "initial_scale", "decay", "decay_fraction"),
+    *("initial_weights", "initial_scale", "decay", "decay_fraction", "hidden", "step_factors"),
 )
 
 

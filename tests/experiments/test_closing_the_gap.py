@@ -17,9 +17,9 @@ FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "closing_the_gap"
 
 with pytest.MonkeyPatch.context() as path:
     path.setattr(sys, "path", [str(FOLDER), *sys.path])  # as `python experiments/closing_the_gap/trial.py` has it
-    candidates, gradients, linear, options, recipe, table, trial = (
+    candidates, finetune, gradients, linear, options, recipe, table, trial = (
         importlib.import_module(name)
-        for name in ("candidates", "gradients", "linear", "options", "recipe", "table", "trial")
+        for name in ("candidates", "finetune", "gradients", "linear", "options", "recipe", "table", "trial")
     )
 
 Trial = options.Trial
@@ -33,7 +33,11 @@ CASES = {
     "default": {},
     "everything": EVERYTHING,
     "u-shape and paper's gates": {"u_shape": [0.5, 0.75], "gates": "paper", "gated_latents": False},
-    "dedicated": {"beta": 0.5},
+    "dedicated": {"beta": 0.5, "step_factors": ["decoder.0=4"]},
+    "later ones": {
+        **{"specialists": [0.25, 0.8], "partition": [0.5, 0.4, 0.2, 1.0], "growth": [1.0, 0.5], "betas_per_example": 2},
+        **{"hidden": [16, 8], "step_factors": ["decoder.0=4", "mean=0.5"]},
+    },
     "linear, latents alone": {"model": "linear", "gates": "none", "threshold_learning_rate": 0.0},
 }
 
@@ -88,6 +92,74 @@ def test_candidates_that_start_at_zero_leave_the_outputs_as_they_were():
     with torch.no_grad():
         rich.response.extras[-1].weight.fill_(0.1)
     assert not torch.allclose(rich(x, beta=beta), plain(x, beta=beta), atol=1e-3)
+
+
+def test_the_growing_range_starts_at_its_beta_and_ends_whole():
+    asked = Trial(growth=(1.0, 0.5))
+    source = torch.Generator().manual_seed(0)
+    lows = [float(recipe.draw_betas(asked, 4096, source, progress).min()) for progress in (0.0, 0.25, 0.5, 1.0)]
+    assert lows == pytest.approx([1.0, 0.1, 0.01, 0.01], rel=0.01)
+
+
+def test_scales_start_at_the_means_that_are_asked_for_at_both_ends():
+    response = built(scale_ends=(1.3, 0.5)).response
+    for end, mean in ((-math.sqrt(3), 1.3), (math.sqrt(3), 0.5)):
+        gates = response(torch.tensor([end]))
+        hidden = [gate.scale for slot, gate in zip(response.slots, gates, strict=True) if slot.gate == "cubic"]
+        assert len(hidden) == 4
+        assert torch.cat(hidden, dim=1).mean().item() == pytest.approx(mean, abs=1e-5)
+
+
+def test_specialists_rise_with_the_third_power_and_the_others_fall():
+    response = built(specialists=(0.25, 0.8)).response
+    for x in (-1.0, -0.2, 0.5, 1.0):
+        scale = response(torch.tensor([x * math.sqrt(3)]))[0].scale[0]
+        rise = ((x + 1) / 2) ** 3
+        expected = torch.tensor([rise, *[1 - 0.8 * rise] * 3] * (len(scale) // 4))
+        torch.testing.assert_close(scale, expected, atol=1e-5, rtol=0)
+
+
+def test_a_partition_shuts_one_part_below_and_the_other_above():
+    model, plain = built(partition=(0.25, 0.0, 0.01, 0.9)), built()
+    for beta, upper, lower in ((0.1, 0.0, 1.0), (1.0, 0.5, 0.55), (10.0, 1.0, 0.1)):
+        at = model.beta_range.standardize(beta).float()
+        for gate, expected in zip(model.response(at)[:4], plain.response(at)[:4], strict=True):
+            part = torch.tensor([upper, lower, lower, lower]).repeat(gate.scale.shape[1] // 4)
+            torch.testing.assert_close(gate.scale, expected.scale * part, atol=1e-4, rtol=0)
+
+
+def test_step_factors_reach_their_layer_alone():
+    asked = Trial(learning_rate=0.01, step_factors=("mean=0.5",))
+    model = built()
+    groups = recipe.parameter_groups(asked, model)
+    found = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert {found[id(p)] for p in model.base.mean.parameters()} == {0.005}
+    assert {found[id(p)] for p in model.base.log_variance.parameters()} == {0.01}
+    assert set(found) == {id(p) for p in model.parameters()}
+
+
+def test_two_betas_an_example_average_the_objectives_of_both(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        recipe, "objective", lambda _, model, x, beta: seen.append((x, beta)) or model.base.mean.weight.sum()
+    )
+    asked = Trial(**SMALL, betas_per_example=2, batch_size=64)
+    recipe.train(asked, built(), images(64))
+    ((x, beta),) = seen
+    assert torch.equal(x[:64], x[64:])
+    assert len(set(beta.tolist())) == 128
+
+
+def test_finetuning_lowers_the_objective_and_leaves_the_model_as_it_was():
+    x = images(300)
+    model = built()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    record = finetune.finetuned(model, x, x, 1.0, [5, 40])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert record["all"]["40"] < record["all"]["5"] < record["start"]
+    assert record["gates"] < record["start"]
+    assert set(record["one"]) == {name.rpartition(".")[0] for name, _ in model.base.named_parameters()}
+    assert max(record["one"].values()) < record["start"]
 
 
 def test_legendre_terms_are_those_of_numpy():
@@ -248,4 +320,19 @@ def test_gradient_statistics_are_those_of_a_known_gradient():
     found = gradients.gradient_statistics(Quadratic(), x, [0.1, 1.0], batches=100, batch_size=16)
     assert found.squared_mean == pytest.approx([4.0, 4.0], rel=0.05)
     assert found.variance == pytest.approx([1 / 16, 1 / 16], rel=0.4)
+    assert found.posterior_variance == pytest.approx([0.0, 0.0], abs=1e-4)
     torch.testing.assert_close(found.cosines, torch.ones(2, 2))
+
+
+class Noisy(Quadratic):
+    """The same with unit Gaussian noise on each example's gradient."""
+
+    def terms(self, x):
+        return Terms(torch.zeros(len(x)), 0.5 * (self.w - x - torch.randn_like(x)).square()[:, 0])
+
+
+def test_the_posteriors_part_of_the_noise_is_that_of_one_batch_of_examples():
+    x = 2.0 + torch.randn(2000, 1, generator=torch.Generator().manual_seed(0))
+    found = gradients.gradient_statistics(Noisy(), x, [1.0], batches=400, batch_size=16)
+    assert found.variance == pytest.approx([2 / 16], rel=0.25)
+    assert found.posterior_variance == pytest.approx([1 / 16], rel=0.25)
