@@ -35,7 +35,6 @@ from multirate.training.schedules import learning_rate_factor, warmup_steps
 from multirate.wrapper import terms_at
 
 RESPONSE_FACTOR = 7.5
-THRESHOLD_FACTOR = 1 / 8
 _SHARPNESS = 8.0
 
 
@@ -206,7 +205,7 @@ def parameter_groups(trial: Trial, model: nn.Module) -> list[dict[str, object]]:
     elsewhere = {id(parameter) for parameter in (*matrices, *thresholds)}
     gates = [parameter for parameter in model.response.parameters() if id(parameter) not in elsewhere]
     in_nats = trial.threshold_learning_rate
-    of_thresholds = THRESHOLD_FACTOR * trial.learning_rate if in_nats is None else in_nats / model.beta_range.log_std
+    of_thresholds = trial.learning_rate if in_nats is None else in_nats / model.beta_range.log_std
     groups = (
         ([*rest, *matrices], trial.learning_rate),
         (gates, trial.response_learning_rate or RESPONSE_FACTOR * trial.learning_rate),

@@ -16,7 +16,7 @@ BetaLike: TypeAlias = float | Sequence[float] | Tensor
 # float32(0.01) is a little below 0.01: a beta this close to an end, relatively, counts as inside.
 _EDGE = 1e-6
 _SKEW = 1.7
-_SKEWED_NATS = 10.0
+_SKEWED_NATS = 12.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class BetaRange:
     :math:`s > 1` favours the low end, which learns slowest, and the margin :math:`m \ge 1` goes a little beyond the
     upper end, which has neighbours on one side only (docs/closing-the-gap.md). With ``skew=1, margin=1``, which
     :meth:`log_uniform` gives, :math:`\log\beta \sim U[\log a, \log b]` (Bae et al. 2023, Eq. 11). By default the
-    upper end gets the same share of the draws per nat of log beta whatever the lower end: :math:`s` is 10 over the
+    upper end gets the same share of the draws per nat of log beta whatever the lower end: :math:`s` is 12 over the
     width in nats, kept between 1 and 1.7.
 
     The hypernetwork sees :math:`(\log\beta - \mu) / \sigma` with :math:`\mu = (\log a + \log b) / 2` and

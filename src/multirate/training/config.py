@@ -26,8 +26,8 @@ class TrainConfig:
     learning_rate: float = 2e-3
     """Adam's step size after warm-up; a decay takes it to 0 at the end."""
     response_learning_rate: float | None = None
-    """Step size of the gates of a multi-rate model's layers; None: 7.5 times learning_rate. Thresholds of latents take an
-    eighth of learning_rate, of the standardized log beta."""
+    """Step size of the gates of a multi-rate model's layers; None: 7.5 times learning_rate. Thresholds of latents take
+    learning_rate."""
     warmup_steps: int | None = None
     """Steps of linear warm-up; None: 5% of all steps, at most 500."""
     decay: Literal["linear", "cosine"] = "linear"

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 RESPONSE_LEARNING_RATE_FACTOR = 7.5
-_THRESHOLD_FACTOR = 1 / 8
 # Data this large make squared errors that swamp every rate.
 LARGE_VALUE = 20.0
 _VALIDATION_BETAS = 4
@@ -375,15 +374,13 @@ def _response_learning_rate(config: TrainConfig) -> float:
 
 
 def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    named = dict(model.response.named_parameters()) if isinstance(model, MultiRate) else {}
-    gates = [parameter for name, parameter in named.items() if name != "thresholds"]
-    thresholds = [parameter for name, parameter in named.items() if name == "thresholds"]
-    of_response = {id(parameter) for parameter in named.values()}
+    named = model.response.named_parameters() if isinstance(model, MultiRate) else ()
+    response = [parameter for name, parameter in named if name != "thresholds"]
+    of_response = {id(parameter) for parameter in response}
     base = [parameter for parameter in model.parameters() if id(parameter) not in of_response]
-    sizes = (config.learning_rate, _response_learning_rate(config), _THRESHOLD_FACTOR * config.learning_rate)
     groups = [
         {"params": [p for p in parameters if p.requires_grad], "lr": learning_rate}
-        for parameters, learning_rate in zip((base, gates, thresholds), sizes, strict=True)
+        for parameters, learning_rate in ((base, config.learning_rate), (response, _response_learning_rate(config)))
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:
