@@ -19,9 +19,16 @@ from multirate.report.style import (
 
 RESULTS = TABLE.parent
 FIGURES = RESULTS / "figures"
+
+
+def _starts_as_torch(trial: Any) -> bool:
+    return bool(trial.initial_weights == "torch" and trial.initial_scale == 1)
+
+
 _PARTS = (
+    ("two or four betas an example", INK, lambda trial: trial.betas_per_example > 1),
     ("torch's weights, cosine decay", MUTED, lambda trial: trial.decay == "cosine"),
-    ("torch's weights, late decay", BASELINE_COLORS[2], lambda trial: trial.initial_scale == 1),
+    ("torch's weights, late decay", BASELINE_COLORS[2], _starts_as_torch),
     ("He's variance, late decay", BASELINE_COLORS[0], lambda trial: not _learns(trial)),
     ("and learnt thresholds", MULTI_RATE_COLORS[2], lambda trial: trial.degree == 1),
     ("and cubic gates", MULTI_RATE_COLORS[0], lambda trial: True),
@@ -77,8 +84,8 @@ def agreement(record: dict[str, Any]) -> Any:
     )
     right.loglog(record["betas"], record["squared_mean"], "s--", color=BASELINE_COLORS[0], label="squared mean")
     log_beta_axis(right)
-    right.set(title="Gradient at one β", ylim=(0.3 * min(record["variance"]), None))
-    right.legend()
+    right.set(title="Gradient at one β", ylim=(0.5 * min(record["posterior_variance"]), None))
+    right.legend(loc="lower right")
     return figure
 
 
