@@ -162,6 +162,14 @@ def test_finetuning_lowers_the_objective_and_leaves_the_model_as_it_was():
     assert max(record["one"].values()) < record["start"]
 
 
+def test_without_training_every_finetuned_figure_is_the_models_own(monkeypatch):
+    monkeypatch.setattr(finetune, "tune", lambda *_: None)
+    x = images(300)
+    record = finetune.finetuned(built(), x, x, 0.3, [5, 40])
+    untrained = [record["gates"], *record["all"].values(), *record["one"].values()]
+    assert untrained == pytest.approx([record["start"]] * len(untrained), abs=0.002)
+
+
 def test_legendre_terms_are_those_of_numpy():
     at = torch.linspace(-1.1, 1.1, 9, dtype=torch.float64)
     for degree in range(2, 6):
