@@ -12,6 +12,7 @@ from multirate.errors import UsageError
 
 # Of the library's cubic gates; other degrees are candidates.
 LIBRARY_DEGREE = 3
+LIBRARY_SHARPNESS = 8.0
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "gates": ("film", "paper", "sigmoid", "none"),
@@ -108,7 +109,7 @@ class Trial:
     """First and last latent's threshold at the start, nats of log beta above the range's upper end; even between."""
     threshold_learning_rate: float | None = None
     """Adam's step size of the thresholds, in nats of log beta; 0 fixes them; None: as the library has it."""
-    sharpness: float = 8.0
+    sharpness: float = LIBRARY_SHARPNESS
     """How sharply a latent opens at its threshold, the softplus's beta."""
 
     initial_weights: str = "he"
@@ -147,8 +148,11 @@ class Trial:
             raise UsageError("gates none leaves nothing to gate; set gated_latents")
         if not 0 <= self.uniform_share < 1:
             raise UsageError(f"uniform_share must be at least 0 and below 1; got {self.uniform_share}")
-        if self.u_shape is not None and (self.skew_end is not None or self.uniform_share):
-            raise UsageError("u_shape takes the place of the skewed density; drop skew_end and uniform_share")
+        if self.u_shape is not None and (self.skew_end is not None or self.uniform_share or self.growth is not None):
+            raise UsageError("u_shape takes the place of the skewed density; drop skew_end, uniform_share and growth")
+        if self.growth is not None and (self.uniform_share or not self.growth[1] > 0):
+            raise UsageError("growth needs a positive share of the run, and no uniform_share")
+        _check_units(self)
 
     @property
     def beta_range(self) -> BetaRange:
@@ -184,6 +188,24 @@ class Trial:
         """Return the options that are not the default's, but the note."""
         usual = Trial().to_options()
         return {name: value for name, value in self.to_options().items() if value != usual[name]}
+
+
+def _check_units(trial: Trial) -> None:
+    for name in ("specialists", "partition"):
+        chosen = getattr(trial, name)
+        if chosen is not None and not 0 < chosen[0] <= 1:
+            raise UsageError(f"the share of {name} must be above 0 and at most 1; got {chosen[0]}")
+    others = trial.gated_heads or trial.matrix_layers or trial.degree != LIBRARY_DEGREE
+    if trial.partition is not None and (others or trial.sharpness != LIBRARY_SHARPNESS):
+        raise UsageError(
+            "partition goes with the library's degree and sharpness, without gated_heads and matrix_layers"
+        )
+    for entry in trial.step_factors:
+        try:
+            _, factor = entry.split("=")
+            float(factor)
+        except ValueError as error:
+            raise UsageError(f"step_factors are path=factor, such as decoder.0=4; got {entry!r}") from error
 
 
 def _read(name: str, value: Any, kind: str) -> Any:

@@ -21,11 +21,12 @@ from candidates import (
     stratified,
     u_shaped_quantile,
 )
-from options import LIBRARY_DEGREE, Trial
+from options import LIBRARY_DEGREE, LIBRARY_SHARPNESS, Trial
 from torch import Tensor, nn
 
 from multirate import data, models
 from multirate.convert import MultiRate, convert, plan
+from multirate.errors import UsageError
 from multirate.layers import WEIGHTED, kind_of
 from multirate.models.initial import he_normal
 from multirate.response import RESPONSES, Response
@@ -35,7 +36,6 @@ from multirate.training.schedules import learning_rate_factor, warmup_steps
 from multirate.wrapper import terms_at
 
 RESPONSE_FACTOR = 7.5
-_SHARPNESS = 8.0
 
 
 @lru_cache(maxsize=6)
@@ -103,7 +103,7 @@ def multirate_model(trial: Trial, base: nn.Module) -> MultiRate:
         model.response = PartitionedResponse(model.response, model.beta_range, *trial.partition)
     extras = [*head_gates(trial, model.base), *affine_matrices(trial, model.base)]
     degree = 1 if trial.degree == LIBRARY_DEGREE or trial.gates != "film" else trial.degree
-    if degree > 1 or trial.sharpness != _SHARPNESS or extras:
+    if degree > 1 or trial.sharpness != LIBRARY_SHARPNESS or extras:
         model.response = ResearchResponse(
             model.response, model.beta_range, degree=degree, sharpness=trial.sharpness, extras=extras
         )
@@ -194,7 +194,10 @@ def parameter_groups(trial: Trial, model: nn.Module) -> list[dict[str, object]]:
     base = model.base if isinstance(model, MultiRate) else model
     scaled = []
     for path, factor in (entry.split("=") for entry in trial.step_factors):
-        own = list(base.get_submodule(path).parameters())
+        try:
+            own = list(base.get_submodule(path).parameters())
+        except AttributeError as error:
+            raise UsageError(f"step_factors: the model has no layer {path!r}") from error
         scaled.append({"params": own, "lr": trial.learning_rate * float(factor)})
     theirs = {id(parameter) for group in scaled for parameter in group["params"]}
     rest = [parameter for parameter in base.parameters() if id(parameter) not in theirs]

@@ -17,9 +17,19 @@ FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "closing_the_gap"
 
 with pytest.MonkeyPatch.context() as path:
     path.setattr(sys, "path", [str(FOLDER), *sys.path])  # as `python experiments/closing_the_gap/trial.py` has it
-    candidates, finetune, gradients, linear, options, recipe, table, trial = (
+    candidates, finetune, gradients, latents_used, linear, options, recipe, table, trial = (
         importlib.import_module(name)
-        for name in ("candidates", "finetune", "gradients", "linear", "options", "recipe", "table", "trial")
+        for name in (
+            "candidates",
+            "finetune",
+            "gradients",
+            "latents_used",
+            "linear",
+            "options",
+            "recipe",
+            "table",
+            "trial",
+        )
     )
 
 Trial = options.Trial
@@ -136,6 +146,19 @@ def test_step_factors_reach_their_layer_alone():
     assert {found[id(p)] for p in model.base.mean.parameters()} == {0.005}
     assert {found[id(p)] for p in model.base.log_variance.parameters()} == {0.01}
     assert set(found) == {id(p) for p in model.parameters()}
+
+
+def test_a_step_factor_of_an_unknown_layer_is_refused():
+    with pytest.raises(UsageError, match=r"decoder\.9"):
+        recipe.parameter_groups(Trial(step_factors=("decoder.9=2",)), built())
+
+
+def test_latents_in_use_are_those_with_a_rate_above_a_tenth():
+    class Four(torch.nn.Module):
+        def terms(self, x):
+            return Terms(torch.ones(len(x)), torch.ones(len(x)), torch.tensor([0.0, 0.09, 0.11, 0.8]).repeat(len(x), 1))
+
+    assert latents_used.latents_used(Four(), images(), 1.0) == 2
 
 
 def test_two_betas_an_example_average_the_objectives_of_both(monkeypatch):
@@ -295,6 +318,11 @@ def test_the_command_appends_one_row_a_trial_and_skips_what_is_there(tmp_path, c
         {"degree": 0},
         {"u_shape": [1, 1], "skew_end": 2},
         {"low": "x"},
+        {"growth": [1, 0.5], "uniform_share": 0.2},
+        {"growth": [1, 0]},
+        {"specialists": [0, 1]},
+        {"partition": [0.5, 0, 1, 1], "sharpness": 4},
+        {"step_factors": ["decoder.0"]},
     ],
 )
 def test_options_that_cannot_be_right_are_refused(chosen):
