@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
@@ -14,16 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from multirate.curve import Curve, Point, point
+from multirate.curve import Curve
 from multirate.data import Source, as_source
-from multirate.errors import BetaError, ConversionError, DataError, TrainingError, UsageError
-from multirate.inference import at, base_of, inference, like_parameters
-from multirate.metrics.active_units import MeanVariance, active_units
+from multirate.errors import BetaError, ConversionError, DataError, UsageError
+from multirate.inference import base_of, inference, like_parameters
+from multirate.recalibrate import recalibrated
 from multirate.seeding import seeded
 from multirate.terms import Terms
+from multirate.totals import MEASURES, USUAL_MEASURES, Totals, grouped
 from multirate.wrapper import MultiRate, terms_at
-
-MEASURES = ("active_units",)
 
 
 def evaluate(
@@ -35,8 +34,9 @@ def evaluate(
     samples: int = 1,
     batch_size: int = 500,
     seed: int = 0,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] = USUAL_MEASURES,
     examples: int | None = None,
+    recalibrate: Source | None = None,
     label: str | None = None,
     progress: bool = True,
 ) -> Curve:
@@ -55,8 +55,12 @@ def evaluate(
         samples: posterior samples per example; more of them lower the noise of the distortion.
         batch_size: examples at a time; it decides which noise an example gets, hence the last digits of the distortion.
         seed: of the noise.
-        measures: what to measure beside rate and distortion: ``active_units``, for models with ``encode``.
+        measures: what to measure beside rate and distortion: ``active_units``, for models with ``encode``;
+            ``decomposition`` into ``mutual_information``, ``total_correlation`` and ``dimension_wise_kl`` on the first
+            10,000 examples, for models whose terms have a posterior.
         examples: measure only so many, the first ones.
+        recalibrate: training data: BatchNorm statistics are estimated anew on them at each beta, and put back
+            (:func:`multirate.recalibrate.recalibrated`).
         label: of the curve; by default the model's name after "multi-rate" or "beta-VAE".
         progress: show a bar on standard error, in a terminal.
 
@@ -77,66 +81,47 @@ def evaluate(
     source = as_source(data, split="test")
     count = _count(source, examples)
     _check_options(samples, batch_size, measures)
-    totals = [_Totals("active_units" in measures) for _ in grid]
-    starts = range(0, count, batch_size)
-    with inference(model), _bar(len(starts) * len(grid), progress) as advance:
-        for batch, start in enumerate(starts):
-            x = like_parameters(source.batch(torch.arange(start, min(start + batch_size, count))), model)
-            for beta_, total in zip(grid, totals, strict=True):
-                for sample in range(samples):
-                    with seeded(seed, "evaluate", batch, sample):
-                        total.add(_terms(model, x, beta_), f"beta {beta_:g}, batch {batch}")
-                with seeded(seed, "evaluate", batch, "means"):
-                    total.add_means(model, x, beta_)
-                advance()
+    totals = [Totals(measures) for _ in grid]
+    batches = math.ceil(count / batch_size)
+    with inference(model), _bar(batches * len(grid), progress) as advance:
+        for part in [slice(None)] if recalibrate is None else [slice(i, i + 1) for i in range(len(grid))]:
+            with _recalibrated(model, recalibrate, grid[part][0], seed):
+                for batch in range(batches):
+                    indices = torch.arange(batch * batch_size, min((batch + 1) * batch_size, count))
+                    x = like_parameters(source.batch(indices), model)
+                    for beta_, total in zip(grid[part], totals[part], strict=True):
+                        _measure(model, x, beta_, total, samples, (seed, "evaluate", batch))
+                        advance()
     name = str(getattr(base, "name", "") or type(base).__name__)
+    draws, likelihood = count * samples, getattr(base, "likelihood", None)
     return Curve(
         label=label or f"{'multi-rate' if isinstance(model, MultiRate) else 'beta-VAE'} {name}",
         model=name,
         data=source.name,
         split=source.split,
         examples=count,
-        points=tuple(total.point(beta_, count * samples) for beta_, total in zip(grid, totals, strict=True)),
+        points=tuple(total.point(beta_, draws, likelihood) for beta_, total in zip(grid, totals, strict=True)),
         seed=seed,
         samples=samples,
-        details=_details(model, base) | {"batch_size": batch_size},
+        details=_details(model, base)
+        | {"batch_size": batch_size}
+        | grouped(totals, draws)
+        | ({} if recalibrate is None else {"recalibrated": True}),
     )
 
 
-class _Totals:
-    """Sums over the examples at one beta."""
+def _recalibrated(model: nn.Module, data: Source | None, beta: float, seed: int) -> AbstractContextManager[object]:
+    if data is None:
+        return nullcontext()
+    return recalibrated(model, data, beta if isinstance(model, MultiRate) else None, seed=seed)
 
-    def __init__(self, with_means: bool) -> None:
-        self.rate = 0.0
-        self.distortion = 0.0
-        self.means = MeanVariance() if with_means else None
 
-    def add(self, terms: Terms, where: str) -> None:
-        rate, distortion = float(terms.rate.double().sum()), float(terms.distortion.double().sum())
-        for name, value in (("rate", rate), ("distortion", distortion)):
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the {name} is {value} at {where}: the model has diverged, or the data are far from "
-                    "its training data; train with a smaller learning rate or with clip_norm"
-                )
-        self.rate += rate
-        self.distortion += distortion
-
-    def add_means(self, model: nn.Module, x: Tensor, beta: float) -> None:
-        if self.means is None:
-            return
-        encode = getattr(base_of(model), "encode", None)
-        with at(model, beta):
-            posterior = encode(x) if callable(encode) else None
-        mean = getattr(posterior, "mean", None)
-        if isinstance(mean, Tensor):
-            self.means.update(mean.flatten(1))
-        else:
-            self.means = None
-
-    def point(self, beta: float, draws: int) -> Point:
-        measures = {} if self.means is None else {"active_units": active_units(self.means)}
-        return point(beta, self.rate / draws, self.distortion / draws, **measures)
+def _measure(model: nn.Module, x: Tensor, beta: float, total: Totals, samples: int, key: tuple[int | str, ...]) -> None:
+    for sample in range(samples):
+        with seeded(*key, sample):
+            total.add(_terms(model, x, beta), f"beta {beta:g}, batch {key[-1]}", first=sample == 0)
+    with seeded(*key, "means"):
+        total.add_means(model, x, beta)
 
 
 def _grid(model: nn.Module, betas: int | float | Sequence[float] | Tensor, beta: float | None) -> list[float]:
@@ -192,6 +177,8 @@ def _details(model: nn.Module, base: nn.Module) -> dict[str, Any]:
     for name in ("likelihood", "latents"):
         if isinstance(getattr(base, name, None), str | int):
             details[name] = getattr(base, name)
+    if details.get("likelihood") == "squared_error":
+        details["distortion"] = "summed squared error, no likelihood: its constant is left out"
     return details
 
 

@@ -17,6 +17,9 @@ _SETTINGS = (
     "kl_schedule",
     "training_examples",
     "training_seed",
+    "objective",
+    "optimizer",
+    "recalibrated",
 )
 
 

@@ -14,6 +14,21 @@ from multirate.errors import UsageError
 
 
 @dataclass(frozen=True)
+class GaussianPosterior:
+    r"""A diagonal Gaussian posterior of each example, and the sample at which its distortion was measured.
+
+    Args:
+        mean: ``[B, Z]``.
+        log_variance: :math:`\log\sigma^2`, ``[B, Z]``.
+        sample: :math:`z \sim q(z|x)`, ``[B, Z]``.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    sample: Tensor
+
+
+@dataclass(frozen=True)
 class Terms:
     r"""Rate and distortion of each example of a batch, in nats.
 
@@ -21,6 +36,10 @@ class Terms:
         rate: :math:`\mathrm{KL}(q(z|x) \,\|\, p(z))`, ``[B]``.
         distortion: :math:`-\log p(x|z)` at one posterior sample, constants kept, ``[B]``.
         latent_rate: the rate of each latent where it splits into a sum, ``[B, Z]``; it sums to ``rate``.
+        group_rate: the rate of each group of latents of a hierarchical model, ``[B, G]``; it sums to ``rate``.
+        posterior: of a model with one Gaussian latent vector; objectives that look beyond rate and distortion need it.
+        dimensions: how many values of the data the distortion sums over, ``[B]``: pixels times channels, or the words
+            of a text with its end. Bits per dimension and perplexity divide by it.
 
     Raises:
         UsageError: if ``rate`` and ``distortion`` are not both of shape ``[B]``.
@@ -29,6 +48,9 @@ class Terms:
     rate: Tensor
     distortion: Tensor
     latent_rate: Tensor | None = None
+    group_rate: Tensor | None = None
+    posterior: GaussianPosterior | None = None
+    dimensions: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.rate.ndim != 1 or self.rate.shape != self.distortion.shape:
@@ -114,6 +136,32 @@ def gaussian(mean: Tensor, variance: float | Tensor = 1.0) -> Distribution:
     else:
         raise UsageError(f"a Gaussian likelihood needs a variance above 0; got {variance}")
     return Independent(Normal(mean, scale, validate_args=False), mean.ndim - 1, validate_args=False)
+
+
+def squared_error(mean: Tensor) -> Distribution:
+    r"""Summed squared error in the place of a likelihood, :math:`\|x - \mu\|^2`.
+
+    It is a Gaussian of variance 1/2 without its constant :math:`\tfrac d2 \log\pi`: distortions of this kind compare
+    with each other only, and beta weighs twice as little as beside unit variance (Bae et al. 2023 use it for colour).
+
+    Args:
+        mean: ``[B, ...]``.
+
+    Returns:
+        A distribution with batch shape ``[B]``, whose ``log_prob`` lacks that constant.
+    """
+    return Independent(_SquaredError(mean), mean.ndim - 1, validate_args=False)
+
+
+class _SquaredError(Normal):
+    """A Gaussian of variance 1/2 whose log density is minus the squared error, without constant."""
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__(mean, torch.full_like(mean, math.sqrt(0.5)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return minus the squared error, of the shape of ``value``."""
+        return -(value - self.loc).square()
 
 
 def categorical(logits: Tensor) -> Distribution:

@@ -73,11 +73,13 @@ def test_yaml_switches_are_written_as_flags(tmp_path: Path) -> None:
 
 
 def test_a_baseline_and_a_multi_rate_model_start_from_the_same_weights() -> None:
-    from multirate.experiments.run import build_model
+    from multirate.data import load
+    from multirate.experiments.building import build_model
     from multirate.experiments.spec import RunSpec
 
-    plain = build_model(RunSpec(beta=1.0), (1, 8, 8), "bernoulli", seed=4)
-    gated = build_model(RunSpec(), (1, 8, 8), "bernoulli", seed=4)
+    data = load("digits")
+    plain = build_model(RunSpec(beta=1.0), data, seed=4)
+    gated = build_model(RunSpec(), data, seed=4)
     assert isinstance(gated, mr.MultiRate)
     start = gated.base.state_dict()
     assert start.keys() == plain.state_dict().keys()

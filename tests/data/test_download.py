@@ -2,7 +2,6 @@ import hashlib
 import socket
 from pathlib import Path
 
-import pooch
 import pytest
 
 from multirate.data.download import DATA_VARIABLE, RemoteFile, find, locate, search_folders, sha256_of
@@ -66,11 +65,12 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, cache):
 
 
 @pytest.mark.parametrize("checksum", [SHA256, None])
-def test_a_truncated_download_leaves_nothing_behind(server, cache, checksum):
+def test_a_truncated_download_never_takes_the_name(server, cache, checksum):
     file = RemoteFile("f.gz", server.offer("f.gz", BODY[:1000], length=len(BODY)), checksum)
     with pytest.raises(DataError, match="the connection broke off"):
         locate(file, "set")
-    assert leftovers(cache) == []
+    assert find(file, "set") is None
+    assert sorted(leftovers(cache)) == ["f.gz.part", "f.gz.part.json"]
 
 
 def test_a_download_that_failed_can_be_repeated(server, cache):
@@ -114,12 +114,31 @@ def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
 
 
 def test_downloads_are_quiet_where_there_is_no_terminal(server, capfd):
-    level = pooch.get_logger().level
     locate(RemoteFile("f.gz", server.offer("f.gz", BODY), SHA256), "set")
     out, err = capfd.readouterr()
     assert out == ""
     assert err.strip() == ""
-    assert pooch.get_logger().level == level
+
+
+def test_a_notice_is_printed_once_and_only_before_a_download(server, tmp_path, capfd):
+    notice = "licence: CC0; source: here; about 1 MB"
+    files = [RemoteFile(name, server.offer(name, BODY), SHA256, notice=notice) for name in ("a", "b", "c")]
+    put(tmp_path / "a")
+    locate(files[0], "set", tmp_path)
+    assert capfd.readouterr() == ("", "")
+    locate(files[1], "set", tmp_path)
+    locate(files[2], "set", tmp_path)
+    assert capfd.readouterr() == ("", "multirate: set: licence: CC0; source: here; about 1 MB\n")
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_file_without_a_plain_address_is_asked_of_the_user(server, tmp_path, allowed):
+    file = RemoteFile("f.zip", server.offer("page.html", BODY), MD5, by_hand=True)
+    with pytest.raises(DataError, match=rf"set needs f.zip \({MD5}\), which has no plain address.*by hand") as caught:
+        locate(file, "set", tmp_path, download=allowed)
+    assert file.url in str(caught.value)
+    assert str(tmp_path / "set") in str(caught.value)
+    assert server.requests == []
 
 
 def test_a_terminal_shows_a_progress_bar(server, capfd, monkeypatch):

@@ -188,5 +188,5 @@ def test_unknown_kinds_and_missing_files_are_refused(tmp_path):
         load(tmp_path / "mine.csv")
     with pytest.raises(DataError, match=r"no file or folder .*absent.npz"):
         load(tmp_path / "absent.npz")
-    with pytest.raises(UsageError, match="size and grayscale are for folders"):
+    with pytest.raises(UsageError, match="size, crop and grayscale are for folders"):
         load(write(tmp_path / "mine.npy", x=X), size=8)

@@ -87,6 +87,57 @@ def test_size_cuts_the_centre_square_and_resizes(tmp_path):
     assert source.details["resize"] == "centre square to 5, bicubic"
 
 
+def test_crop_cuts_a_square_of_that_side_out_of_the_middle(tmp_path):
+    large = np.random.default_rng(1).integers(0, 256, (10, 21, 30, 3), dtype=np.uint8)
+    for i, pixels in enumerate(large):
+        save(tmp_path / f"{i}.png", pixels)
+    source = load(tmp_path, crop=8)
+    _, indices = choose("train", {"train": 10}, "")
+    # 21 - 8 leaves 6 above and 7 below, 30 - 8 leaves 11 on either side.
+    expected = torch.from_numpy(large[indices, 6:14, 11:19]).permute(0, 3, 1, 2).float() / 255
+    assert torch.equal(all_of(source), expected)
+    assert source.details["resize"] == "centre square of 8"
+
+
+def test_a_crop_is_resized_without_anything_from_around_it(tmp_path):
+    framed = np.zeros((21, 30, 3), dtype=np.uint8)
+    framed[6:14, 11:19] = (200, 100, 50)
+    for i in range(10):
+        save(tmp_path / f"{i}.png", framed)
+    source = load(tmp_path, crop=8, size=5)
+    assert torch.equal(all_of(source), (torch.tensor([200, 100, 50]) / 255).view(1, 3, 1, 1).expand(8, 3, 5, 5))
+    assert source.details["resize"] == "centre square of 8 to 5, bicubic"
+
+
+def test_an_image_smaller_than_the_crop_is_named(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / f"{i:02}.png", pixels)
+    with pytest.raises(DataError, match=r"\d.png is 8x6, smaller than crop=7; give a smaller crop"):
+        load(tmp_path, crop=7)
+
+
+def test_images_above_the_limit_are_decoded_once_and_mapped(tmp_path, cache):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / "pets" / f"{i:02}.png", pixels)
+    for options in ({}, {"size": 4}, {"crop": 5}, {"grayscale": True}, {"scale": 1}):
+        for split in SPLITS:
+            held, mapped = (load(tmp_path / "pets", split, memory_limit=limit, **options) for limit in (1, 0))
+            assert (type(held).__name__, type(mapped).__name__) == ("TensorSource", "MappedSource")
+            assert torch.equal(all_of(held), all_of(mapped))
+            assert mapped.details == {**held.details, "storage": "mapped"}
+            assert (held.likelihood, held.value_range) == (mapped.likelihood, mapped.value_range)
+    # Another scale needs no other pixels.
+    assert len(list((cache / "prepared").glob("pets-*.npy"))) == 4 * len(SPLITS)
+
+
+def test_black_and_white_images_that_are_mapped_are_binary(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / f"{i:02}.png", (pixels[:, :, 0] > 128).astype(np.uint8) * 255)
+    source = load(tmp_path, memory_limit=0)
+    assert set(all_of(source).unique().tolist()) == {0.0, 1.0}
+    assert source.likelihood == "bernoulli"
+
+
 def test_jpeg_images_are_read(tmp_path):
     for i in range(10):
         save(tmp_path / f"{i}.JPG", np.full((8, 8, 3), 100, dtype=np.uint8))
@@ -136,7 +187,17 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("size", "abc"), ("size", 2.5), ("size", True), ("grayscale", "yes"), ("grayscale", 1)]
+    ("option", "value"),
+    [
+        ("crop", 0),
+        ("crop", "a"),
+        ("crop", True),
+        ("size", "abc"),
+        ("size", 2.5),
+        ("size", True),
+        ("grayscale", "yes"),
+        ("grayscale", 1),
+    ],
 )
 def test_an_option_of_the_wrong_type_is_refused(tmp_path, option, value):
     save(tmp_path / "a.png", COLOUR[0])

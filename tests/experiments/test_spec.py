@@ -3,12 +3,15 @@
 from typing import Any
 
 import pytest
+import torch
 
 from multirate.beta import BetaRange
 from multirate.errors import BetaError, UsageError
-from multirate.experiments.run import build_model
+from multirate.data import as_source
+from multirate.experiments.building import build_model
 from multirate.experiments.spec import RunSpec
 
+DATA = as_source(torch.tensor([0.0, 1.0]).repeat(8).reshape(1, 1, 4, 4))
 DEFAULT = BetaRange(0.01, 10.0)
 RANGES: list[tuple[dict[str, Any], BetaRange]] = [
     ({}, DEFAULT),
@@ -34,7 +37,7 @@ def test_the_range_is_as_chosen_and_log_uniform_for_the_papers_response(
 @pytest.mark.parametrize("response", ["default", "paper"])
 def test_a_model_is_built_with_the_range_of_its_specification(response: str) -> None:
     spec = RunSpec(hidden=(8,), latents=2, response=response, beta_high=4.0)
-    model = build_model(spec, (1, 4, 4), "bernoulli", seed=0)
+    model = build_model(spec, DATA, seed=0)
     assert model.beta_range == BetaRange(**spec.range_options())
     assert (model.response.thresholds is None) == (response == "paper")
 
@@ -51,4 +54,4 @@ def test_sampling_options_that_cannot_be_right_are_refused_when_the_range_is_mad
 ) -> None:
     spec = RunSpec(hidden=(8,), latents=2, **option)  # type: ignore[arg-type]
     with pytest.raises(BetaError, match=message):
-        build_model(spec, (1, 4, 4), "bernoulli", seed=0)
+        build_model(spec, DATA, seed=0)

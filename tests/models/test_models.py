@@ -26,17 +26,17 @@ PARAMETERS = {
     + 1,
     "resnet": 1_881_217,
 }
-IMAGE_SHAPES = [(1, 28, 28), (1, 32, 32), (3, 32, 32)]
+IMAGE_SHAPES = [(1, 28, 28), (1, 32, 32), (3, 32, 32), (3, 64, 64)]
 ANY_SHAPES = [(1, 28, 28), (3, 5, 7), (4,)]
 SHAPES = [(name, shape) for name in ("convnet", "resnet") for shape in IMAGE_SHAPES]
 SHAPES += [(name, shape) for name in ("linear", "mlp") for shape in ANY_SHAPES]
 WRONG = [
-    ("resnet", {"shape": (1, 64, 64)}, r"\(C, 28, 28\)"),
+    ("resnet", {"shape": (1, 48, 48)}, r"\(C, 28, 28\)"),
     ("convnet", {"shape": (784,)}, r"\(C, 28, 28\)"),
     ("mlp", {"hidden": ()}, "hidden"),
     ("mlp", {"shape": (0, 3)}, "shape"),
     ("linear", {"latents": 0}, "latents"),
-    ("linear", {"likelihood": "poisson"}, "bernoulli, gaussian"),
+    ("linear", {"likelihood": "poisson"}, "bernoulli, gaussian, squared_error, gaussian_learned"),
     ("mlp", {"width": 3}, "shape, latents, hidden, likelihood"),
     ("vgg", {}, "linear, mlp, convnet, resnet"),
 ]

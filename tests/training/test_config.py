@@ -1,8 +1,10 @@
 import dataclasses
+from typing import get_args, get_type_hints
 
 import pytest
 
 from multirate.errors import UsageError
+from multirate.objectives.names import OBJECTIVE_NAMES
 from multirate.training.config import TrainConfig
 
 WRONG = [
@@ -53,6 +55,10 @@ def test_a_value_that_cannot_be_right_is_refused_by_name(options):
     ((name, value),) = options.items()
     with pytest.raises(UsageError, match=f"{name} must be .*; got .*{value}"):
         TrainConfig(**options)
+
+
+def test_the_objectives_are_those_that_there_are():
+    assert get_args(get_type_hints(TrainConfig)["objective"]) == tuple(OBJECTIVE_NAMES)
 
 
 def test_a_whole_number_is_a_number():

@@ -113,8 +113,9 @@ def test_every_group_follows_the_schedule_together(monkeypatch, decay):
     fit(make(), data(), learning_rate=1e-3, **options)
     fall = {"linear": [0.75, 0.5, 0.25], "cosine": [0.853553, 0.5, 0.146447]}[decay]
     expected = [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, *fall]
-    assert [slow / 1e-3 for slow, _ in rates] == pytest.approx(expected, abs=1e-6)
-    assert [fast / slow for slow, fast in rates] == pytest.approx([FACTOR] * 10)
+    assert [slow / 1e-3 for slow, *_ in rates] == pytest.approx(expected, abs=1e-6)
+    assert all(thresholds == slow for slow, thresholds, _ in rates)
+    assert [fast / slow for slow, _, fast in rates] == pytest.approx([FACTOR] * 10)
 
 
 def test_a_frozen_response_leaves_the_base_to_train():

@@ -1,6 +1,6 @@
 import pytest
 
-from multirate.training.config import DECAYS, TrainConfig
+from multirate.training.config import TrainConfig
 from multirate.training.schedules import kl_weight, learning_rate_factor, warmup_steps
 
 # Of 20 steps with 4 of warm-up; cosines at an eighth, a quarter and a half of their fall.
@@ -35,7 +35,7 @@ def test_the_default_is_a_plateau_and_a_linear_decay_over_the_last_two_fifths():
     assert factors[601:] == pytest.approx([(1000 - step) / 400 for step in range(601, 1000)])
 
 
-@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("decay", ("linear", "cosine"))
 @pytest.mark.parametrize("fraction", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (2, 1), (7, 3), (10, 10), (10, 9)])
 def test_the_factor_rises_to_one_then_falls_and_never_reaches_zero(decay, fraction, steps, warmup):

@@ -48,7 +48,10 @@ def _list(screen: Screen) -> None:
     width = max(map(len, DATA_NAMES))
     for name, description in DATA_NAMES.items():
         screen.say(f"{name.ljust(width)}  {description}")
-    screen.say("or the path of a .npz, .npy, .safetensors or .pt file, or of a folder of images")
+    screen.say(
+        "or the path of a .npz, .npy, .safetensors or .pt file, of a folder or .zip archive of images, or of a .txt"
+    )
+    screen.say("file of one document a line; or hf:USER/NAME for a data set of the Hugging Face Hub")
     screen.result(DATA_NAMES)
 
 
@@ -69,5 +72,5 @@ def _describe(screen: Screen, name: str, data_dir: str | None) -> None:
 
 def _state(file: dict[str, Any]) -> str:
     if file["path"] is None:
-        return "missing"
+        return f"missing: get it by hand from {file['url']}" if file.get("by_hand") else "missing"
     return f"{file['path']} (damaged: its checksum differs)" if file["verified"] is False else str(file["path"])

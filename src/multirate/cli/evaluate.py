@@ -31,6 +31,11 @@ class Options:
     """Data set by name or path, in place of the run's."""
     data_dir: str | None = None
     """Folder of the original data files, in place of the run's."""
+    measures: tuple[str, ...] = ("active_units",)
+    """What to measure beside rate and distortion: active_units, decomposition (mutual information, total correlation
+    and dimension-wise KL of the aggregate posterior)."""
+    recalibrate: bool = False
+    """Estimate BatchNorm statistics anew at each beta, on the run's training data."""
     figures: bool = True
     """Leave the figures out; they are drawn by default."""
     shared: SharedOptions = field(default_factory=Shared)
@@ -51,6 +56,8 @@ def run(options: Options) -> None:
         examples=options.examples,
         seed=options.seed,
         data_dir=options.data_dir,
+        measures=options.measures,
+        recalibrate=options.recalibrate,
         label=options.label,
     )
     screen.curve(curve)

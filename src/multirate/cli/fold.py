@@ -23,13 +23,15 @@ class Options:
     """Beta to fold at, in the model's range."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder to write: model.safetensors and model.json."""
+    recalibrate: bool = False
+    """Estimate BatchNorm statistics anew at this beta, on the run's training data."""
     shared: SharedOptions = field(default_factory=Shared)
 
 
 def run(options: Options) -> None:
     """Fold and write."""
     screen = Screen(options.shared)
-    parameters = write_folded(options.run, options.beta, options.out)
+    parameters = write_folded(options.run, options.beta, options.out, recalibrated=options.recalibrate)
     screen.say(
         f"the plain VAE at beta {options.beta:g}, {parameters:,} parameters, is in {options.out}; "
         f"multirate.load({str(options.out)!r}) reads it"
@@ -37,13 +39,14 @@ def run(options: Options) -> None:
     screen.result({"beta": options.beta, "fold": str(options.out), "parameters": parameters})
 
 
-def write_folded(folder: Path, beta: float, out: Path) -> int:
+def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = False) -> int:
     """Fold a run's model and save the plain one.
 
     Args:
         folder: of the run.
         beta: in the model's range.
         out: folder to write.
+        recalibrated: estimate BatchNorm statistics anew on the run's training data.
 
     Returns:
         The plain model's number of parameters.
@@ -63,5 +66,11 @@ def write_folded(folder: Path, beta: float, out: Path) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not an empty folder; choose another")
     plain = fold(done.model, beta)
-    save(plain, out, {"folded_at_beta": beta, "folded_from": folder.name})
+    if recalibrated:
+        from multirate.experiments.building import load_data
+        from multirate.recalibrate import recalibrate
+
+        recalibrate(plain, load_data(done.spec, "train"))
+    about = {"folded_at_beta": beta, "folded_from": folder.name, "recalibrated": recalibrated}
+    save(plain, out, about)
     return sum(parameter.numel() for parameter in plain.parameters())

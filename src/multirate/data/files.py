@@ -1,26 +1,32 @@
-"""A user's own files: arrays in .npz, .npy, .safetensors or .pt, and folders of images."""
+"""A user's own files: arrays in .npz, .npy, .safetensors or .pt, and folders or zip archives of images."""
 
 import pickle
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from multirate.data.download import sha256_of
-from multirate.data.source import NUMERIC_KINDS, Likelihood, TensorSource, tensor_of
+from multirate.data.mapped import MEMORY_LIMIT, check_memory_limit, source_of
+from multirate.data.rows import RowFile
+from multirate.data.source import NUMERIC_KINDS, Likelihood, Source, TensorSource, tensor_of
 from multirate.data.splits import SPLIT_SEED, choose, named_splits
 from multirate.errors import DataError, UsageError
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 
 _CHANNELS = (1, 3, 4)
+
+Values = TypeVar("Values", Tensor, NDArray[Any])
+
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -42,14 +48,20 @@ def load_path(
     scale: float | None = None,
     likelihood: Likelihood | None = None,
     size: int | None = None,
+    crop: int | None = None,
     grayscale: bool | None = None,
-) -> TensorSource:
-    """Load one split of a file of arrays or a folder of images.
+    memory_limit: float = MEMORY_LIMIT,
+) -> Source:
+    """Load one split of a file of arrays, or of a folder or zip archive of images.
 
     A file holds arrays ``train``, ``validation`` and ``test``, or one array that is cut into splits: the one named
     ``key``, else ``x``, else the only one. A folder has subfolders of those names, or is cut
     (:func:`~multirate.data.splits.choose`). Images get the shape ``[C, H, W]``: ``[N, H, W]`` gains a channel, channels
     that come last are moved to the front.
+
+    What is larger than ``memory_limit`` stays on disk, and only a batch's rows are read
+    (:class:`~multirate.data.mapped.MappedSource`): a ``.npy`` file as it is, images after they were decoded once into
+    the cache. The other files of arrays are always held in memory.
 
     Args:
         path: the file or folder.
@@ -57,8 +69,10 @@ def load_path(
         key: name of the array to use.
         scale: every value is divided by it; by default bytes by 255, unless they are all 0 or 1, and nothing else.
         likelihood: by default ``bernoulli`` if every value is 0 or 1, else ``gaussian``.
-        size: for folders: cut the centre square out of every image and resize it to this many pixels a side.
-        grayscale: for folders: read one channel (true) or three (false); by default three unless all images are gray.
+        size: for images: resize the centre square to this many pixels a side.
+        crop: for images: side of the centre square that is cut out first; by default the largest if ``size`` is given.
+        grayscale: for images: read one channel (true) or three (false); by default three unless all images are gray.
+        memory_limit: up to this many megabytes (of a million bytes) of a split are held in memory.
 
     Returns:
         The examples, with the file's checksum in ``details``.
@@ -69,17 +83,45 @@ def load_path(
     """
     if key is not None and not isinstance(key, str):
         raise UsageError(f"key is the name of an array; got {key!r}")
-    if path.is_dir():
+    limit = check_memory_limit(memory_limit)
+    if path.is_dir() or path.suffix.lower() == ".zip":
         if key is not None:
-            raise UsageError(f"key={key!r} is for files of arrays; {path} is a folder of images")
-        from multirate.data.images import read_folder
+            raise UsageError(f"key={key!r} is for files of arrays; {path} holds images")
+        from multirate.data.images import Look, load_images
 
-        values, details = read_folder(path, split, size=size, grayscale=grayscale)
-    else:
-        if size is not None or grayscale is not None:
-            raise UsageError(f"size and grayscale are for folders of images; {path} is a file of arrays")
-        values, details = _read_file(path, split, key)
-    return TensorSource(values, name=path.stem, split=split, likelihood=likelihood, scale=scale, details=details)
+        look = Look(crop, size, grayscale)
+        return load_images(path, split, look, memory_limit=memory_limit, likelihood=likelihood, scale=scale)
+    if size is not None or crop is not None or grayscale is not None:
+        raise UsageError(f"size, crop and grayscale are for folders of images; {path} is a file of arrays")
+    record: dict[str, Any] = {"name": path.stem, "split": split, "likelihood": likelihood, "scale": scale}
+    if path.suffix.lower() == ".npy" and path.is_file() and path.stat().st_size > limit:
+        return _map_file(path, key, memory_limit, record)
+    values, details = _read_file(path, split, key)
+    return TensorSource(values, details=details, **record)
+
+
+def _map_file(path: Path, key: str | None, memory_limit: float, record: dict[str, Any]) -> Source:
+    if key not in (None, "x"):
+        raise DataError(f"{path} has no array {key!r} of numbers; it has x")
+    try:
+        file = RowFile(path)
+    except _UNREADABLE as error:
+        raise DataError(_unreadable(path)) from error
+    if len(file.shape) < 2:
+        raise DataError(f"{path}: array 'x' has shape {list(file.shape)}; data must be [N, ...]")
+    if not file.is_by_rows:
+        raise DataError(
+            f"{path} is stored column by column (Fortran order), so that each example is spread over the whole file; "
+            "save it with numpy.ascontiguousarray, or raise memory_limit above its size"
+        )
+    _, indices = choose(record["split"], {"train": len(file)}, str(path))
+    layout = _channels_first(np.empty((0, *file.shape[1:])))[1]
+    details = {"path": str(path), "sha256": sha256_of(path), "array": "x", "layout": layout, "split_seed": SPLIT_SEED}
+    return source_of(file, indices, memory_limit=memory_limit, arrange=_arranged, details=details, **record)
+
+
+def _arranged(values: NDArray[Any]) -> NDArray[Any]:
+    return _channels_first(values)[0]
 
 
 def _read_file(path: Path, split: str, key: str | None) -> tuple[Tensor, dict[str, Any]]:
@@ -123,20 +165,22 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     }
     suffix = path.suffix.lower()
     if suffix not in readers:
-        raise UsageError(f"cannot read {path}: give one of {', '.join(ARRAY_SUFFIXES)} or a folder of images")
+        raise UsageError(f"cannot read {path}: give one of {', '.join(ARRAY_SUFFIXES)}, or a folder or .zip of images")
     if not path.is_file():
         raise DataError(f"no file {path}; check the path")
     try:
         arrays = readers[suffix](path)
     except _UNREADABLE as error:
-        raise DataError(
-            f"{path} is truncated, corrupt, or holds Python objects, which are never loaded; save arrays of numbers"
-        ) from error
+        raise DataError(_unreadable(path)) from error
     if not arrays:
         raise DataError(
             f"{path} holds no arrays of numbers; save booleans, integers or floats, not text or Python objects"
         )
     return arrays
+
+
+def _unreadable(path: Path) -> str:
+    return f"{path} is truncated, corrupt, or holds Python objects, which are never loaded; save arrays of numbers"
 
 
 def _read_numpy(path: Path) -> dict[str, Tensor]:
@@ -189,9 +233,9 @@ def _only(arrays: Mapping[str, Tensor], key: str | None, path: Path) -> str:
     return next(iter(arrays))
 
 
-def _channels_first(values: Tensor) -> tuple[Tensor, str]:
+def _channels_first(values: Values) -> tuple[Values, str]:
     if values.ndim == 3:
-        return values.unsqueeze(1), "channel added"
+        return values[:, None], "channel added"
     if values.ndim == 4 and values.shape[3] in _CHANNELS and values.shape[1] not in _CHANNELS:
-        return values.permute(0, 3, 1, 2), "channels moved to the front"
+        return values.swapaxes(2, 3).swapaxes(1, 2), "channels moved to the front"
     return values, "as stored"

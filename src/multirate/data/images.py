@@ -1,133 +1,235 @@
-"""Folders of images: PNG and JPEG, read once into one tensor of bytes."""
+"""Folders and zip archives of images: PNG and JPEG, decoded once into bytes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from multirate.data.splits import SPLIT_SEED, choose, named_splits
+from multirate.data.imagefiles import ImageFiles, image_files
+from multirate.data.mapped import MEMORY_LIMIT, Survey, check_memory_limit, source_of
+from multirate.data.prepared import prepared_rows
+from multirate.data.rows import RowFile
+from multirate.data.source import Likelihood, Source, TensorSource
+from multirate.data.splits import SPLIT_SEED, choose
 from multirate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-
 _GRAY_MODES = ("1", "L", "LA")
 _EIGHT_BIT_MODES = (*_GRAY_MODES, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _PIXELS = 1 << 26
+_CHUNK = 1 << 23
 
 
-def read_folder(
-    folder: Path, split: str, *, size: int | None = None, grayscale: bool | None = None
-) -> tuple[Tensor, dict[str, Any]]:
-    """Read the images of one split of a folder and its subfolders, in order of their path.
-
-    Subfolders ``train``, ``validation`` (or ``valid``, ``val``) and ``test`` of the folder are splits; without them, or
-    without some of them, splits are cut as :func:`~multirate.data.splits.choose` says. Hidden files are passed over.
+@dataclass(frozen=True)
+class Look:
+    """How images are made alike.
 
     Args:
-        folder: where the images are, at any depth.
-        split: ``train``, ``validation`` or ``test``.
-        size: cut the centre square out of every image and resize it to this many pixels a side (bicubic, antialiased).
+        crop: side of the square that is cut out of the middle, in pixels; None for the largest if there is a size, else
+            nothing is cut.
+        size: side that the square is resized to (bicubic, antialiased); None for no resizing.
         grayscale: one channel or three; None for three unless all images are gray. Transparency is ignored.
 
+    Raises:
+        UsageError: if a side is not a positive integer, or ``grayscale`` not a truth value.
+    """
+
+    crop: int | None = None
+    size: int | None = None
+    grayscale: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, side, what in (("crop", self.crop, "square to cut out"), ("size", self.size, "images")):
+            if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 1):
+                raise UsageError(f"{name} is the side of the {what} in pixels, an integer of at least 1; got {side!r}")
+        if self.grayscale is not None and not isinstance(self.grayscale, bool):
+            raise UsageError(f"grayscale is true or false; got {self.grayscale!r}")
+
+    def record(self) -> dict[str, str]:
+        """Return what the record of a run should say of it."""
+        if self.crop is None and self.size is None:
+            return {}
+        square = "centre square" if self.crop is None else f"centre square of {self.crop}"
+        return {"resize": square if self.size is None else f"{square} to {self.size}, bicubic"}
+
+
+def load_images(
+    path: Path,
+    split: str,
+    look: Look,
+    *,
+    memory_limit: float = MEMORY_LIMIT,
+    likelihood: Likelihood | None = None,
+    scale: float | None = None,
+) -> Source:
+    """Load the images of one split of a folder or zip archive, in order of their path.
+
+    Which they are is told by :func:`~multirate.data.imagefiles.image_files` and, where splits are missing, by
+    :func:`~multirate.data.splits.choose`.
+
+    Args:
+        path: the folder or archive.
+        split: ``train``, ``validation`` or ``test``.
+        look: how they are made alike.
+        memory_limit: up to this many megabytes of pixels are held in memory; more are decoded once into the cache
+            (:func:`~multirate.data.prepared.prepared_rows`) and mapped.
+        likelihood: by default ``bernoulli`` if every pixel is black or white, else ``gaussian``.
+        scale: every value is divided by it, 255 by default.
+
     Returns:
-        Bytes, ``[N, C, H, W]``, and what the record of a run should say of them.
+        Images ``[C, H, W]``.
 
     Raises:
-        DataError: if there are no images, one cannot be read, is not of 8 bits, or differs in size and ``size`` is
-            None.
-        UsageError: if ``size`` is not a positive integer, or ``grayscale`` not a truth value.
+        DataError: if there are no images, one cannot be read, is not of 8 bits, is smaller than the crop, or differs in
+            size and ``size`` is None.
     """
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise UsageError(f"size is the side of the images in pixels, an integer of at least 1; got {size!r}")
-    if grayscale is not None and not isinstance(grayscale, bool):
-        raise UsageError(f"grayscale is true or false; got {grayscale!r}")
-    parts = named_splits({path.name: path for path in sorted(folder.iterdir()) if path.is_dir()})
-    files = {part: _image_files(path) for part, path in (parts or {"train": folder}).items()}
-    if not any(files.values()):
-        raise DataError(f"{folder} holds no PNG or JPEG images")
-    part, indices = choose(split, {part: len(paths) for part, paths in files.items()}, str(folder))
-    chosen = [files[part][i] for i in indices]
-    if not chosen:
-        raise DataError(f"{folder} holds no PNG or JPEG images for {split}; add some to its subfolder")
-    if grayscale is None:
-        grayscale = all(_is_gray(path) for paths in files.values() for path in paths)
-    digest = hashlib.sha256()
-    first = _pixels(chosen[0], size, grayscale, digest)
-    values = np.empty((len(chosen), *first.shape), dtype=np.uint8)
-    values[0] = first
-    for i, path in enumerate(chosen[1:], 1):
-        pixels = _pixels(path, size, grayscale, digest)
-        if pixels.shape != first.shape:
+    limit = check_memory_limit(memory_limit)
+    with image_files(path) as (files, parts):
+        part, indices = choose(split, {part: len(numbers) for part, numbers in parts.items()}, str(path))
+        chosen = [parts[part][i] for i in indices]
+        if not chosen:
+            raise DataError(f"{path} holds no PNG or JPEG images for {split}; add some to its subfolder")
+        details: dict[str, Any] = {"path": str(path), "checksum_of": "images in order of path", **look.record()}
+        if len(chosen) != len(parts[part]):
+            details["split_seed"] = SPLIT_SEED
+
+        def is_gray() -> bool:
+            return all(_is_gray(files, number) for numbers in parts.values() for number in numbers)
+
+        record: dict[str, Any] = {"name": path.stem, "split": split, "likelihood": likelihood, "scale": scale}
+        decoder = Decoder(files, chosen, look, is_gray)
+        if decoder.bytes > limit:
+            file, details["sha256"], survey = decoder.prepared(path.stem)
+            return source_of(file, memory_limit=memory_limit, survey=survey, details=details, **record)
+        pixels, details["sha256"] = decoder.decoded()
+        return TensorSource(torch.from_numpy(pixels), details=details, **record)
+
+
+class Decoder:
+    """Decodes image files into bytes ``[N, C, H, W]``; the first one says how large all must be.
+
+    Args:
+        files: where they lie.
+        chosen: which of them, in order.
+        look: how they are made alike.
+        is_gray: tells whether all images are gray, if the look leaves it open.
+        required: width and height that every image must have before it is cut, if they are known.
+
+    Raises:
+        DataError: here and later, if an image cannot be read, is not of 8 bits, is smaller than the crop, or differs in
+            size from the first.
+    """
+
+    def __init__(
+        self,
+        files: ImageFiles,
+        chosen: Sequence[int],
+        look: Look,
+        is_gray: Callable[[], bool] = lambda: False,
+        *,
+        required: tuple[int, int] | None = None,
+    ) -> None:
+        self._files = files
+        self._chosen = chosen
+        self._look = look
+        self._required = required
+        self._gray = is_gray() if look.grayscale is None else look.grayscale
+        height, width, channels = self._pixels(chosen[0]).shape
+        self.shape = len(chosen), channels, height, width
+        self.bytes = len(chosen) * channels * height * width
+
+    def decoded(self) -> tuple[NDArray[np.uint8], str]:
+        """Decode all into memory; return them and the sha256 of their pixels, an image after the other."""
+        values = np.empty(self.shape, dtype=np.uint8)
+        digest, start = hashlib.sha256(), 0
+        for chunk in self.chunks():
+            values[start : start + len(chunk)] = chunk
+            digest.update(chunk.tobytes())
+            start += len(chunk)
+        return values, digest.hexdigest()
+
+    def prepared(self, name: str) -> tuple[RowFile, str, Survey]:
+        """Decode all into the cache, unless they are there: :func:`~multirate.data.prepared.prepared_rows`."""
+        key = [asdict(self._look), self._gray, [self._files.stamp(number) for number in self._chosen]]
+        return prepared_rows(name, key, self.shape, self.chunks)
+
+    def chunks(self) -> Iterator[NDArray[np.uint8]]:
+        """Decode a few megabytes at a time."""
+        count = max(1, _CHUNK * len(self._chosen) // self.bytes)
+        for start in range(0, len(self._chosen), count):
+            numbers = self._chosen[start : start + count]
+            yield np.ascontiguousarray(np.stack([self._alike(number) for number in numbers]).transpose(0, 3, 1, 2))
+
+    def _alike(self, number: int) -> NDArray[np.uint8]:
+        pixels = self._pixels(number)
+        if pixels.shape[:2] != self.shape[2:]:
             raise DataError(
-                f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, other images are {first.shape[1]}x{first.shape[0]}; "
-                "give size=... to crop and resize them to one size"
+                f"{self._files.where(number)} is {pixels.shape[1]}x{pixels.shape[0]}, other images are "
+                f"{self.shape[3]}x{self.shape[2]}; give size=... to crop and resize them to one size"
             )
-        values[i] = pixels
-    details: dict[str, Any] = {
-        "path": str(folder),
-        "sha256": digest.hexdigest(),
-        "checksum_of": "images in order of path",
-    }
-    if len(chosen) != len(files[part]):
-        details["split_seed"] = SPLIT_SEED
-    if size is not None:
-        details["resize"] = f"centre square to {size}, bicubic"
-    return torch.from_numpy(values).permute(0, 3, 1, 2), details
+        return pixels
+
+    def _pixels(self, number: int) -> NDArray[np.uint8]:
+        where = self._files.where(number)
+        with self._files.open(number) as stream, _opened(stream, where) as opened:
+            if self._required is not None and opened.size != self._required:
+                raise DataError(f"{where} is {opened.size}, not {self._required} pixels; remove the file, get it again")
+            if opened.mode not in _EIGHT_BIT_MODES:
+                raise DataError(
+                    f"{where} has pixels of mode {opened.mode}, not of 8 bits; convert it, or save an .npz of floats"
+                )
+            try:
+                image = opened.convert("L" if self._gray else "RGB")
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f"{where} is truncated or corrupt ({error}); remove it or save it again") from error
+        pixels: NDArray[np.uint8] = np.asarray(cut(image, self._look, where))
+        return pixels[:, :, None] if self._gray else pixels
 
 
-def _image_files(folder: Path) -> Sequence[Path]:
-    def shown(path: Path) -> bool:
-        return not any(part.startswith(".") for part in path.relative_to(folder).parts)
+def cut(image: "Image", look: Look, where: str) -> "Image":
+    """Cut the centre square out of an image and resize it.
 
-    found = (
-        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and shown(path)
-    )
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    Args:
+        image: of 8 bits.
+        look: its sides.
+        where: which image it is, for the error.
+
+    Raises:
+        DataError: if it is smaller than the crop.
+    """
+    from PIL import Image
+
+    if look.crop is None and look.size is None:
+        return image
+    side = look.crop or min(image.size)
+    if side > min(image.size):
+        raise DataError(f"{where} is {image.width}x{image.height}, smaller than crop={side}; give a smaller crop")
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    # Cropped first: a resize with a box would let pixels from outside of it in.
+    square = image.crop((left, top, left + side, top + side))
+    return square if look.size is None else square.resize((look.size, look.size), Image.Resampling.BICUBIC)
 
 
-def _is_gray(path: Path) -> bool:
-    with _opened(path) as image:
+def _is_gray(files: ImageFiles, number: int) -> bool:
+    with files.open(number) as stream, _opened(stream, files.where(number)) as image:
         return image.mode in _GRAY_MODES
 
 
-def _pixels(path: Path, size: int | None, grayscale: bool, digest: "hashlib._Hash") -> NDArray[np.uint8]:
-    from PIL import Image
-
-    with _opened(path) as opened:
-        if opened.mode not in _EIGHT_BIT_MODES:
-            raise DataError(
-                f"{path} has pixels of mode {opened.mode}, not of 8 bits; convert it, or save an .npz of floats"
-            )
-        try:
-            image = opened.convert("L" if grayscale else "RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path} is truncated or corrupt ({error}); remove it or save it again") from error
-    if size is not None:
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        # Cropped first: a resize with a box would let pixels from outside of it in.
-        image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
-    pixels: NDArray[np.uint8] = np.asarray(image)
-    digest.update(pixels.tobytes())
-    return pixels[:, :, None] if grayscale else pixels
-
-
-def _opened(path: Path) -> "Image":
+def _opened(stream: BinaryIO, where: str) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(path, formats=("PNG", "JPEG"))
+        image = Image.open(stream, formats=("PNG", "JPEG"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is no readable PNG or JPEG; remove it or save it again") from error
+        raise DataError(f"{where} is no readable PNG or JPEG; remove it or save it again") from error
     if image.width * image.height > _PIXELS:
         image.close()
-        raise DataError(f"{path} has {image.width}x{image.height} pixels, more than 64 million; make it smaller")
+        raise DataError(f"{where} has {image.width}x{image.height} pixels, more than 64 million; make it smaller")
     return image

@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from multirate.data.source import Source
 from multirate.errors import DataError, UsageError
 
 SPLITS = ("train", "validation", "test")
+HUB_PREFIX = "hf:"
 
 _LOADERS = {
     "digits": "digits:load_digits",
@@ -19,6 +21,12 @@ _LOADERS = {
     "mnist-larochelle": "mnist:load_larochelle",
     "fashion-mnist": "mnist:load_fashion",
     "omniglot": "omniglot:load_omniglot",
+    "cifar10": "cifar10:load_cifar10",
+    "svhn": "svhn:load_svhn",
+    "celeba": "celeba:load_celeba",
+    "dsprites": "dsprites:load_dsprites",
+    "ptb": "ptb:load_ptb",
+    "yahoo": "yahoo:load_yahoo",
 }
 
 
@@ -34,12 +42,15 @@ def load(
 
     Args:
         name: one of ``DATA_NAMES``; or the path of a ``.npz``, ``.npy``, ``.safetensors`` or ``.pt`` file or of a
-            folder of images (:func:`~multirate.data.files.load_path`).
+            folder or ``.zip`` archive of images (:func:`~multirate.data.files.load_path`); or of a ``.txt`` or
+            ``.txt.gz`` file of one document a line, or a folder of such (:func:`~multirate.data.text.load_text`); or
+            ``hf:user/name`` for a Hugging Face data set (:func:`~multirate.data.hub.load_hub`).
         split: ``train``, ``validation`` or ``test``; named and fixed for every data set.
         data_dir: folder of the canonical files, tried before the folder in ``MULTIRATE_DATA`` and the cache.
         download: whether missing files may be downloaded.
-        options: of the loader: ``binarize`` for gray images; ``key``, ``size``, ``grayscale``, ``scale``,
-            ``likelihood`` for a user's own files.
+        options: of the loader: ``binarize`` for gray images; ``key``, ``size``, ``crop``, ``grayscale``, ``scale``,
+            ``likelihood``, ``memory_limit`` for a user's own files; ``max_words``, ``vocabulary_size``, ``min_count``,
+            ``vocabulary`` for text.
 
     Returns:
         The examples.
@@ -55,10 +66,15 @@ def load(
         return _call(
             _function(module, function), str(name), split, {"data_dir": data_dir, "download": download}, options
         )
+    if str(name).startswith(HUB_PREFIX):
+        hub = partial(_function("hub", "load_hub"), str(name).removeprefix(HUB_PREFIX))
+        return _call(hub, str(name), split, {"download": download}, options)
     path = Path(name).expanduser()
     if path.exists() or path.suffix or len(path.parts) > 1:
         if not path.exists():
             raise DataError(f"no file or folder {path}; check the path")
+        if _is_text(path):
+            return _call(_function("text", "load_text"), path, split, {}, options)
         return _call(_function("files", "load_path"), path, split, {}, options)
     near = get_close_matches(str(name), DATA_NAMES, n=1)
     hint = (
@@ -67,6 +83,12 @@ def load(
         else f"choose one of {', '.join(DATA_NAMES)}, or give the path of a file or folder"
     )
     raise UsageError(f"unknown data set {str(name)!r}; {hint}")
+
+
+def _is_text(path: Path) -> bool:
+    from multirate.data.text import is_text
+
+    return is_text(path)
 
 
 def _function(module: str, function: str) -> Callable[..., Source]:

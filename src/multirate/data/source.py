@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from multirate.errors import DataError, UsageError
 
-Likelihood: TypeAlias = Literal["bernoulli", "gaussian"]
+if TYPE_CHECKING:
+    from multirate.data.vocabulary import Vocabulary
+
+Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "categorical"]
 
 NUMERIC_KINDS = "buif"
 
@@ -26,11 +29,15 @@ class Source(ABC):
         shape: shape of one example.
         name: of the data set, for records and figures.
         split: ``train``, ``validation`` or ``test``.
-        likelihood: what suits the values, a suggestion to the model: ``bernoulli`` for 0 and 1, else ``gaussian``.
+        likelihood: what suits the values, a suggestion to the model: ``bernoulli`` for 0 and 1, ``categorical`` for
+            words, else ``gaussian``.
         details: what a record of the run should say of the data: binarization, checksums, crop; JSON values.
 
-    ``value_range`` is the lowest and the highest value of a batch as far as it is known, else None.
+    ``value_range`` is the lowest and the highest value of a batch as far as it is known, else None; ``vocabulary`` that
+    of text, else None.
     """
+
+    vocabulary: "Vocabulary | None" = None
 
     def __init__(
         self,
@@ -42,7 +49,7 @@ class Source(ABC):
         details: Mapping[str, Any] | None = None,
     ) -> None:
         if likelihood not in get_args(Likelihood):
-            raise UsageError(f"unknown likelihood {likelihood!r}; choose bernoulli or gaussian")
+            raise UsageError(f"unknown likelihood {likelihood!r}; choose one of {', '.join(get_args(Likelihood))}")
         self.name = name
         self.split = split
         self.shape = tuple(int(n) for n in shape)
@@ -62,18 +69,26 @@ class Source(ABC):
             indices: integers from 0 to ``len(source) - 1``, int64, ``[B]``.
 
         Returns:
-            float32, ``[B, *shape]``, on the CPU.
+            float32, ``[B, *shape]``, on the CPU; of text int64, ``[B, T]`` with T the longest of the batch.
         """
 
     def check_likelihood(self, likelihood: str) -> None:
         """Raise if a model with this likelihood cannot describe the values.
 
         Args:
-            likelihood: of the model; any name but ``bernoulli`` fits all data.
+            likelihood: of the model.
 
         Raises:
-            UsageError: if it is ``bernoulli`` and values are known to lie outside ``[0, 1]``.
+            UsageError: if it is ``bernoulli`` and values are known to lie outside ``[0, 1]``; or if one of model and
+                data is ``categorical``, and the other is not.
         """
+        if (likelihood == "categorical") != (self.likelihood == "categorical"):
+            remedy = (
+                "a text model, such as lstm" if self.likelihood == "categorical" else "a model of images or vectors"
+            )
+            raise UsageError(
+                f"{self.name} has {self.likelihood} data, and the model a {likelihood} likelihood; choose {remedy}"
+            )
         if likelihood != "bernoulli" or self.value_range is None:
             return
         low, high = self.value_range

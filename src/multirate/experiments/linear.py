@@ -13,7 +13,8 @@ from multirate.convert import MultiRate
 from multirate.curve import Curve, point
 from multirate.data import Source
 from multirate.errors import UsageError
-from multirate.experiments.run import FinishedRun, load_data
+from multirate.experiments.building import load_data
+from multirate.experiments.run import FinishedRun
 from multirate.files import write_json
 from multirate.fold import fold
 from multirate.models import LinearVAE

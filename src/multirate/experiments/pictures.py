@@ -8,11 +8,14 @@ import numpy as np
 from multirate.comparison import compare, families
 from multirate.curve import Curve
 from multirate.errors import MultirateError
-from multirate.experiments.run import FinishedRun, first_examples, load_data, read_curve
+from multirate.experiments.building import load_data
+from multirate.experiments.run import FinishedRun, first_examples, read_curve
+from multirate.experiments.sentence_tables import write_sentences
 from multirate.images import prior_samples, reconstructions
 from multirate.inference import base_of
 from multirate.report.assemble import write_report
 from multirate.report.figures import against_beta, gaps, image_grid, rate_distortion, training
+from multirate.report.further import further_measures, group_rates, measures
 from multirate.report.run import read_run
 from multirate.report.style import save
 
@@ -83,18 +86,24 @@ def draw_curves(
     drawn = {"rate_distortion": rate_distortion(curve, known), "against_beta": against_beta(curve, known)}
     for index, comparison in enumerate(comparisons):
         drawn["gaps" if index == 0 else f"gaps_{index + 1}"] = gaps(comparison)
+    if further_measures(curve):
+        drawn["measures"] = measures(curve)
+    if "group_rates" in curve.details:
+        drawn["group_rates"] = group_rates(curve)
     if files.history:
         drawn["training"] = training(files.history)
-    for old in (folder / "figures").glob("gaps*.png"):
-        old.unlink()
+    for pattern in ("gaps*.png", "measures.png", "group_rates.png"):
+        for old in (folder / "figures").glob(pattern):
+            old.unlink()
     return [save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()]
 
 
 def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path]:
-    """Draw reconstructions and prior samples, a row a beta, of a model of images.
+    """Draw reconstructions and prior samples, a row a beta, of a model of images; of text, write both as sentences.
 
     Args:
-        run: of any data; nothing is drawn unless an example is ``[H, W]``, ``[1, H, W]`` or ``[3, H, W]``.
+        run: of any data; of others than text nothing is drawn unless an example is ``[H, W]``, ``[1, H, W]`` or
+            ``[3, H, W]``.
         data_dir: folder of the original data files, in place of the run's.
 
     Returns:
@@ -106,6 +115,8 @@ def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path
     curve = read_curve(run.folder)
     base = base_of(run.model)
     source = load_data(run.spec, curve.split, data_dir)
+    if source.vocabulary is not None:
+        return [write_sentences(run, source, [float(beta) for beta in _spread(curve)])]
     if not _is_image(source.shape) or not all(hasattr(base, name) for name in ("encode", "decode", "prior")):
         return []
     betas = None if run.beta is not None else [float(beta) for beta in _spread(curve)]

@@ -14,44 +14,19 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from multirate.beta import BetaRange
-from multirate.convert import convert
 from multirate.curve import Curve
-from multirate.data import Source, load
+from multirate.data import Source
 from multirate.errors import DataError, UsageError
 from multirate.evaluate import evaluate
+from multirate.experiments.building import build_model, load_data
 from multirate.experiments.spec import MULTIRATE_ONLY, RunSpec
 from multirate.inference import base_of
 from multirate.loading import load as load_model
-from multirate.models import build
 from multirate.saving import DESCRIPTION, read_description
-from multirate.seeding import seeded
+from multirate.totals import USUAL_MEASURES
 from multirate.training import Run, TrainConfig, fit
 
-
-class FirstExamples(Source):
-    """The first examples of another source.
-
-    Args:
-        source: the other one.
-        count: how many.
-    """
-
-    def __init__(self, source: Source, count: int) -> None:
-        details = source.details | {"first": count}
-        super().__init__(
-            source.shape, name=source.name, split=source.split, likelihood=source.likelihood, details=details
-        )
-        self.value_range = source.value_range
-        self._source = source
-        self._count = min(count, len(source))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def batch(self, indices: Tensor) -> Tensor:
-        """Return the examples at ``indices``, float32, ``[B, *shape]``."""
-        return self._source.batch(indices)
+VOCABULARY = "vocabulary.json"
 
 
 @dataclass(frozen=True)
@@ -93,48 +68,6 @@ class FinishedRun:
         return self.spec.beta
 
 
-def load_data(spec: RunSpec, split: str, data_dir: str | None = None) -> Source:
-    """Load one split of a specification's data.
-
-    Args:
-        spec: names the data.
-        split: ``train``, ``validation`` or ``test``.
-        data_dir: in place of the specification's.
-
-    Returns:
-        The source; of the training split only the first examples, if the specification says so.
-
-    Raises:
-        UsageError: if a name or an option is unknown.
-        DataError: if a file is missing or not what it should be.
-    """
-    source = load(spec.data, split, data_dir=data_dir or spec.data_dir, **spec.loader_options())
-    return source if spec.examples is None or split != "train" else FirstExamples(source, spec.examples)
-
-
-def build_model(spec: RunSpec, shape: Sequence[int], likelihood: str, seed: int) -> nn.Module:
-    """Build a specification's model; a baseline and a multi-rate model of one seed start from the same weights.
-
-    Args:
-        spec: of the run.
-        shape: of one example.
-        likelihood: what the data suggest.
-        seed: of the run.
-
-    Returns:
-        A plain VAE, or a :class:`multirate.MultiRate` one.
-
-    Raises:
-        UsageError: if an option cannot be right.
-    """
-    with seeded(seed, "init"):
-        base = build(spec.model, **spec.model_options(tuple(shape), likelihood))
-    if spec.beta is not None:
-        return base
-    with seeded(seed, "response"):
-        return convert(base, BetaRange(**spec.range_options()), response=spec.response)
-
-
 def train(
     spec: RunSpec,
     config: TrainConfig,
@@ -167,10 +100,12 @@ def train(
             "leave it out, or train a plain one with --beta"
         )
     source = load_data(spec, "train")
-    model = build_model(spec, source.shape, source.likelihood, config.seed)
+    model = build_model(spec, source, config.seed)
     _check_likelihood(model, source)
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
+    if source.vocabulary is not None and not (folder / VOCABULARY).exists():
+        source.vocabulary.save(folder / VOCABULARY)
     record = {"run": dataclasses.asdict(spec), "command": command(spec, config, folder)}
     val = load_data(spec, "validation") if validate else None
     return fit(model, source, config=config, val=val, out=folder, resume=resume, progress=progress, record=record)
@@ -219,7 +154,7 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
         if options.get("beta") is not None:
             # Recorded before they were refused beside beta; they did nothing.
             options = {key: value for key, value in options.items() if key not in MULTIRATE_ONLY}
-        spec = RunSpec(**options | ({} if data is None else {"data": data, "data_options": ()}))
+        spec = RunSpec(**options | ({} if data is None else _other_data(folder, data)))
         details = _training_details(document, training)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{folder} holds no run: {_what_is_there(folder)}") from error
@@ -242,6 +177,8 @@ def evaluate_run(
     examples: int | None = None,
     seed: int = 0,
     data_dir: str | None = None,
+    measures: Sequence[str] = USUAL_MEASURES,
+    recalibrate: bool = False,
     label: str | None = None,
     progress: bool = True,
 ) -> Curve:
@@ -255,6 +192,8 @@ def evaluate_run(
         examples: only the first so many.
         seed: of the noise.
         data_dir: folder of the original files, in place of the run's.
+        measures: as in :func:`multirate.evaluate`.
+        recalibrate: estimate BatchNorm statistics anew at each beta, on the run's training data.
         label: of the curve.
         progress: show a bar.
 
@@ -263,12 +202,14 @@ def evaluate_run(
 
     Raises:
         UsageError: if other betas are asked of a plain model than its own, or its likelihood does not suit the data.
+        DataError: if a text's vocabulary is not the one that the run was trained with.
         MultirateError: as :func:`multirate.evaluate`.
     """
     _check_betas(run, betas)
     model = run.model
     source = load_data(run.spec, split, data_dir)
     _check_likelihood(model, source)
+    _check_vocabulary(run.folder, source)
     curve = evaluate(
         model,
         source,
@@ -277,6 +218,8 @@ def evaluate_run(
         samples=samples,
         examples=examples,
         seed=seed,
+        measures=measures,
+        recalibrate=load_data(run.spec, "train", data_dir) if recalibrate else None,
         label=label,
         progress=progress,
     )
@@ -332,6 +275,9 @@ def _training_details(document: dict[str, Any], training: dict[str, Any]) -> dic
         details["training_seed"] = training["seed"]
     if "data" in document:
         details["training_examples"] = document["data"]["examples"]
+    for key in ("objective", "optimizer"):
+        if training.get(key, getattr(TrainConfig, key)) != getattr(TrainConfig, key):
+            details[key] = training[key]
     hidden = (document.get("model") or {}).get("options", {}).get("hidden")
     return details if hidden is None else details | {"hidden": hidden}
 
@@ -363,7 +309,26 @@ def _check_likelihood(model: nn.Module, source: Source) -> None:
         try:
             source.check_likelihood(likelihood)
         except UsageError as error:
-            raise UsageError(f"{error} (--data-options scale=..., --likelihood gaussian)") from error
+            remedy = " (--data-options scale=..., --likelihood gaussian)" if likelihood == "bernoulli" else ""
+            raise UsageError(f"{error}{remedy}") from error
+
+
+def _check_vocabulary(folder: Path, source: Source) -> None:
+    if source.vocabulary is None or not (folder / VOCABULARY).exists():
+        return
+    from multirate.data.vocabulary import Vocabulary
+
+    if Vocabulary.load(folder / VOCABULARY) != source.vocabulary:
+        raise DataError(
+            f"{source.name} has another vocabulary than the run was trained with, {folder / VOCABULARY}: its files or "
+            "options have changed; for another text give its path with --data"
+        )
+
+
+def _other_data(folder: Path, data: str) -> dict[str, Any]:
+    """Return what replaces a run's data; another text is read with the run's vocabulary."""
+    text = (folder / VOCABULARY).exists()
+    return {"data": data, "data_options": (f"vocabulary={folder / VOCABULARY}",) if text else ()}
 
 
 def _foreign_spec(document: dict[str, Any]) -> dict[str, Any]:

@@ -18,22 +18,28 @@ class RunSpec:
     """
 
     data: str = "digits"
-    """Data set by name (`multirate data` lists them), or the path of an array file or a folder of images."""
+    """Data set by name (`multirate data` lists them); the path of an array file, of a text file of one document a line,
+    or of a folder or zip of images; or hf:USER/NAME, a data set of the Hugging Face hub (extra hf)."""
     data_dir: str | None = None
     """Folder of the original files, tried before MULTIRATE_DATA and the cache."""
     data_options: tuple[str, ...] = ()
-    """Options of the data set's loader, each as name=value: binarize=none, size=32, key=images."""
+    """Options of the data set's loader, each as name=value: binarize=none, size=32, max_words=60, key=images."""
     examples: int | None = None
     """Train on the first so many examples only."""
     model: str = "mlp"
-    """Built-in network: linear, mlp, convnet or resnet."""
-    latents: int = 32
-    """Number of latents."""
+    """Built-in network: linear, mlp, convnet, resnet, nvae, or lstm for text."""
+    model_options: tuple[str, ...] = ()
+    """Further options of the network, each as name=value: decoder_activation=tanh, configuration=mnist, dropout=0.3."""
+    latents: int | None = None
+    """Number of latents; of nvae in each group. None: the network's default, 32 for all but nvae."""
     hidden: tuple[int, ...] = ()
     """Widths of the hidden layers, for mlp only; by default 512 256."""
-    likelihood: Literal["bernoulli", "gaussian"] | None = None
+    likelihood: Literal["bernoulli", "gaussian", "squared_error", "gaussian_learned", "discretized_logistic"] | None = (
+        None
+    )
     """By default gaussian of unit variance for model linear, and for others what suits the data: bernoulli if every
-    value is 0 or 1, else gaussian."""
+    value is 0 or 1, else gaussian. gaussian_learned learns the variance; squared_error is the summed squared error, no
+    likelihood; discretized_logistic is for nvae and colour images."""
     beta: float | None = None
     """Train a plain beta-VAE at this beta, in place of a multi-rate one."""
     beta_low: float = 0.01
@@ -59,6 +65,7 @@ class RunSpec:
         if self.examples is not None and self.examples < 1:
             raise UsageError(f"examples must be at least 1; got {self.examples}")
         self.loader_options()
+        self.network_options()
 
     def _check_beta_alone(self) -> None:
         for name in MULTIRATE_ONLY:
@@ -75,25 +82,34 @@ class RunSpec:
         usual = {"skew": 1.0, "margin": 1.0} if self.response == "paper" else {}
         return {"low": self.beta_low, "high": self.beta_high, **usual, **given}
 
-    def model_options(self, shape: tuple[int, ...], likelihood: str) -> dict[str, Any]:
-        """Return the keywords of :func:`multirate.models.build`.
-
-        Args:
-            shape: of one example.
-            likelihood: what the data suggest; an explicit choice of the specification comes first.
-        """
-        suggested = "gaussian" if self.model == "linear" else likelihood
-        options = {"shape": shape, "latents": self.latents, "likelihood": self.likelihood or suggested}
-        return options | ({"hidden": self.hidden} if self.hidden else {})
+    def network_options(self) -> dict[str, Any]:
+        """Return what the specification itself says of the network, as keywords of :func:`multirate.models.build`."""
+        chosen: dict[str, Any] = {"latents": self.latents, "hidden": self.hidden or None}
+        return {name: value for name, value in chosen.items() if value is not None} | read_pairs(
+            self.model_options, "a model option"
+        )
 
     def loader_options(self) -> dict[str, Any]:
         """Return ``data_options`` as keywords, with values read as YAML reads them."""
-        import yaml
+        return read_pairs(self.data_options, "a data option")
 
-        options = {}
-        for text in self.data_options:
-            name, equals, value = text.partition("=")
-            if not (name and equals):
-                raise UsageError(f"a data option is written name=value; got {text!r}")
-            options[name.replace("-", "_")] = yaml.safe_load(value)
-        return options
+
+def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, Any]:
+    """Read options, values as YAML reads them.
+
+    Args:
+        texts: each ``name=value``.
+        what: one of them is, for errors.
+
+    Raises:
+        UsageError: if one has no name or no value.
+    """
+    import yaml
+
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{what} is written name=value; got {text!r}")
+        options[name.replace("-", "_")] = yaml.safe_load(value)
+    return options

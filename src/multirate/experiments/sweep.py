@@ -8,7 +8,8 @@ from typing import Any
 
 from multirate.curve import Curve, merge
 from multirate.errors import UsageError
-from multirate.experiments.run import evaluate_run, load_data, open_run, train
+from multirate.experiments.building import load_data
+from multirate.experiments.run import evaluate_run, open_run, train
 from multirate.experiments.spec import RunSpec
 from multirate.training.config import TrainConfig
 

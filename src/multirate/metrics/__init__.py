@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 from multirate._lazy import attach
 
 if TYPE_CHECKING:
-    from multirate.metrics import active_units
+    from multirate.metrics import active_units, decomposition
     from multirate.metrics.active_units import MeanVariance
+    from multirate.metrics.decomposition import AggregatePosterior
 
-__all__ = ["MeanVariance", "active_units"]
+__all__ = ["AggregatePosterior", "MeanVariance", "active_units", "decomposition"]
 
-__getattr__, __dir__, _ = attach(__name__, {"MeanVariance": "active_units", "active_units": "active_units:"})
+__getattr__, __dir__, _ = attach(
+    __name__,
+    {
+        "AggregatePosterior": "decomposition",
+        "MeanVariance": "active_units",
+        "active_units": "active_units:",
+        "decomposition": "decomposition:",
+    },
+)

@@ -7,15 +7,24 @@ from typing import Any
 from multirate.errors import UsageError
 from multirate.models.convolutional import convnet
 from multirate.models.gaussian import GaussianVAE
+from multirate.models.hierarchical.model import NVAE, nvae
 from multirate.models.linear_vae import linear
+from multirate.models.lstm_vae import LSTMVAE, lstm
 from multirate.models.names import MODEL_NAMES
 from multirate.models.perceptron import mlp
 from multirate.models.residual import resnet
 
-_BUILDERS: dict[str, Callable[..., GaussianVAE]] = {"linear": linear, "mlp": mlp, "convnet": convnet, "resnet": resnet}
+_BUILDERS: dict[str, Callable[..., GaussianVAE | LSTMVAE | NVAE]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "convnet": convnet,
+    "resnet": resnet,
+    "lstm": lstm,
+    "nvae": nvae,
+}
 
 
-def build(name: str, **options: Any) -> GaussianVAE:
+def build(name: str, **options: Any) -> GaussianVAE | LSTMVAE | NVAE:
     """Build a model from its name and options, such as ``model.name`` and ``model.options`` of an existing one.
 
     Initial weights are drawn from the global generator: call ``torch.manual_seed`` before for a reproducible model.

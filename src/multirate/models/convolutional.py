@@ -1,4 +1,4 @@
-"""The convolutional network with BatchNorm of the paper's MNIST and Omniglot experiments."""
+"""The convolutional network with BatchNorm of the paper's image experiments."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,16 +14,17 @@ def convnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: s
     """Build the convolutional VAE of Bae et al. 2023, Appendix.
 
     The encoder is four 4x4 convolutions of stride 2 to 128, 256, 512 and 1024 channels, each with BatchNorm and ReLU,
-    down to 1x1 (28x28 data) or 2x2 (32x32). The decoder starts from 1024 channels of 4x4 and has transposed
-    convolutions to 512 and 256 channels with BatchNorm and ReLU. Convolutions before a BatchNorm have no bias, which it
-    would cancel. In training mode outputs depend on the whole batch, as always with BatchNorm.
+    down to 1x1 (28x28 data), 2x2 (32x32) or 4x4 (64x64). The decoder starts from 1024 channels of 4x4 and has
+    transposed convolutions to 512 and 256 channels (and for 64x64 to 128) with BatchNorm and ReLU. Convolutions before
+    a BatchNorm have no bias, which it would cancel. In training mode outputs depend on the whole batch, as always with
+    BatchNorm.
 
     Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
 
     Args:
-        shape: ``(C, 28, 28)`` or ``(C, 32, 32)``.
+        shape: ``(C, 28, 28)``, ``(C, 32, 32)`` or ``(C, 64, 64)``.
         latents: number of latents.
-        likelihood: ``"bernoulli"`` or ``"gaussian"`` (unit variance).
+        likelihood: one of :data:`multirate.models.gaussian.LIKELIHOODS`.
 
     Returns:
         The model.
@@ -38,23 +39,23 @@ def convnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: s
     for inputs, outputs in pairwise((channels, *_WIDTHS)):
         encoder += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
     features = _WIDTHS[-1] * (size // 16) ** 2
-    decoder = nn.Sequential(
-        nn.Unflatten(1, (1024, 4, 4)),
-        nn.ReLU(),
-        nn.ConvTranspose2d(1024, 512, 3, stride=2, padding=1, output_padding=int(size == 32), bias=False),
-        nn.BatchNorm2d(512),
-        nn.ReLU(),
-        nn.ConvTranspose2d(512, 256, 3, stride=2, padding=1, output_padding=1, bias=False),
-        nn.BatchNorm2d(256),
-        nn.ReLU(),
-    )
+    widths = (1024, 512, 256, 128) if size == 64 else (1024, 512, 256)
+    decoder: list[nn.Module] = [nn.Unflatten(1, (1024, 4, 4)), nn.ReLU()]
+    for inputs, outputs in pairwise(widths):
+        # From 4 to 7 in the first layer of 28x28 data, doubling everywhere else.
+        padding = int(not (size == 28 and inputs == 1024))
+        decoder += [
+            nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=padding, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
     return GaussianVAE(
         encoder=nn.Sequential(*encoder, nn.Flatten()),
         mean=nn.Linear(features, latents),
         log_variance=nn.Linear(features, latents),
         stem=nn.Linear(latents, 1024 * 4 * 4),
-        decoder=decoder,
-        output=nn.ConvTranspose2d(256, channels, 3, stride=2, padding=1, output_padding=1),
+        decoder=nn.Sequential(*decoder),
+        output=nn.ConvTranspose2d(widths[-1], channels, 3, stride=2, padding=1, output_padding=1),
         shape=shape,
         latents=latents,
         likelihood=likelihood,

@@ -1,6 +1,7 @@
-"""A VAE with one Gaussian latent vector, built from its parts; the base of all built-in models."""
+"""A VAE with one Gaussian latent vector, built from its parts; the base of the built-in models with one latent."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,9 +9,37 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from multirate.errors import UsageError
-from multirate.terms import Terms, bernoulli, diagonal_gaussian, distortion, gaussian, gaussian_kl
+from multirate.terms import (
+    GaussianPosterior,
+    Terms,
+    bernoulli,
+    diagonal_gaussian,
+    distortion,
+    gaussian,
+    gaussian_kl,
+    squared_error,
+)
 
-LIKELIHOODS = ("bernoulli", "gaussian")
+LIKELIHOODS = ("bernoulli", "gaussian", "squared_error", "gaussian_learned")
+
+
+class LearnedVariance(nn.Module):
+    r"""The log-variance of a Gaussian likelihood, one number for all values, as a layer of the decoder.
+
+    It is the output of a layer fed with a one, so that a conversion gates it like any layer of the decoder: the
+    variance of a multi-rate model then follows beta, and folds. It starts at 1 and stays in :math:`[e^{-12}, e^{12}]`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(1, 1)
+        nn.init.zeros_(self.decoder.weight)
+        nn.init.zeros_(self.decoder.bias)
+
+    def forward(self, like: Tensor) -> Tensor:
+        """Return the variance, one an example and as many axes as ``like``, ``[B, 1, ...]``."""
+        log_variance = self.decoder(like.new_ones(like.shape[0], 1)).clamp(-12.0, 12.0)
+        return _at_least_float32(log_variance).exp().reshape(-1, *[1] * (like.ndim - 1))
 
 
 class GaussianVAE(nn.Module):
@@ -32,7 +61,9 @@ class GaussianVAE(nn.Module):
         stem: latents ``[B, Z]`` to what ``decoder`` takes; None if the decoder takes latents.
         shape: of one example.
         latents: number of latents, Z.
-        likelihood: ``"bernoulli"`` (the output is logits) or ``"gaussian"`` (means, unit variance).
+        likelihood: what the output means: ``"bernoulli"`` (logits), ``"gaussian"`` (means, unit variance),
+            ``"gaussian_learned"`` (means, one learnt variance: :class:`LearnedVariance`) or ``"squared_error"`` (means,
+            and :func:`multirate.terms.squared_error` in the place of a likelihood).
         name: of the builder that made the model, for saving.
         options: of that builder, JSON values, for saving.
 
@@ -68,6 +99,8 @@ class GaussianVAE(nn.Module):
         self.stem = stem
         self.decoder = decoder
         self.output = output
+        if likelihood == "gaussian_learned":
+            self.variance = LearnedVariance()
 
     def posterior_parameters(self, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return the posterior's mean and :math:`\log\sigma^2`, ``[B, Z]`` each, for data ``[B, *shape]``."""
@@ -102,7 +135,9 @@ class GaussianVAE(nn.Module):
         hidden = self.decoder(z if self.stem is None else self.stem(z))
         values = hidden if self.output is None else self.output(hidden)
         values = _at_least_float32(values.reshape(z.shape[0], *self.shape))
-        return bernoulli(values) if self.likelihood == "bernoulli" else gaussian(values)
+        if self.likelihood == "gaussian_learned":
+            return gaussian(values, self.variance(values))
+        return _LIKELIHOOD_OF[self.likelihood](values)
 
     def prior(self) -> Distribution:
         """Return p(z), standard normal, with batch shape ``[]`` and event shape ``[Z]``, on the parameters' device."""
@@ -116,7 +151,7 @@ class GaussianVAE(nn.Module):
             x: data, ``[B, *shape]``, floating.
 
         Returns:
-            Nats; ``latent_rate`` is filled.
+            Nats; ``latent_rate``, ``posterior`` and ``dimensions`` are filled.
 
         Raises:
             UsageError: if ``x`` has another shape or is not floating.
@@ -124,7 +159,13 @@ class GaussianVAE(nn.Module):
         mean, log_variance = self._posterior_parameters(x)
         latent_rate = gaussian_kl(mean, log_variance)
         z = diagonal_gaussian(mean, log_variance).rsample()
-        return Terms(latent_rate.sum(-1), distortion(self.decode(z), x), latent_rate)
+        return Terms(
+            latent_rate.sum(-1),
+            distortion(self.decode(z), x),
+            latent_rate,
+            posterior=GaussianPosterior(mean, log_variance, z),
+            dimensions=mean.new_full((x.shape[0],), math.prod(self.shape)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the likelihood's mean at the posterior's mean, ``[B, *shape]``: a reconstruction without noise."""
@@ -168,7 +209,7 @@ def check_options(shape: Sequence[int], latents: int, likelihood: str) -> None:
 
 
 def check_image_shape(name: str, shape: Sequence[int]) -> None:
-    """Raise unless ``shape`` is an image size that the convolutional models take, 28x28 or 32x32.
+    """Raise unless ``shape`` is an image size that the convolutional models take: 28x28, 32x32 or 64x64.
 
     Args:
         name: of the model, for the message.
@@ -177,12 +218,20 @@ def check_image_shape(name: str, shape: Sequence[int]) -> None:
     Raises:
         UsageError: naming the supported shapes.
     """
-    if len(shape) != 3 or tuple(shape[1:]) not in {(28, 28), (32, 32)}:
+    if len(shape) != 3 or tuple(shape[1:]) not in {(28, 28), (32, 32), (64, 64)}:
         raise UsageError(
-            f"{name} takes shapes (C, 28, 28) and (C, 32, 32); got {tuple(shape)}: resize, or use mlp for any shape"
+            f"{name} takes shapes (C, 28, 28), (C, 32, 32) and (C, 64, 64); got {tuple(shape)}: resize, or use mlp for "
+            "any shape"
         )
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
     """Undo autocast's low precision, in which exponentials and sums over pixels lose the nats."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+_LIKELIHOOD_OF: dict[str, Callable[[Tensor], Distribution]] = {
+    "bernoulli": bernoulli,
+    "gaussian": gaussian,
+    "squared_error": squared_error,
+}

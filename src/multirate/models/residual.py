@@ -1,4 +1,4 @@
-"""The residual network of the paper's MNIST and Omniglot experiments."""
+"""The residual network of the paper's image experiments."""
 
 from collections.abc import Sequence
 
@@ -32,16 +32,17 @@ class ResidualBlock(nn.Module):
 def resnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: str = "bernoulli") -> GaussianVAE:
     """Build the residual VAE of Bae et al. 2023, Appendix.
 
-    The encoder is strided convolutions to 64, 128 and 128 channels and two residual blocks, down to 4x4; the decoder
-    mirrors it with transposed convolutions. There is no normalisation layer. Thirteen convolutions with 1,536 output
-    channels are inside ``encoder`` and ``decoder``; with the defaults the model has 1,881,217 parameters.
+    The encoder is strided convolutions to 64, 128 and 128 channels (and once more 128 for 64x64 data) and two residual
+    blocks, down to 4x4; the decoder mirrors it with transposed convolutions. There is no normalisation layer. For 28x28
+    thirteen convolutions with 1,536 output channels are inside ``encoder`` and ``decoder``; with the defaults the model
+    has 1,881,217 parameters.
 
     Initialisation is PyTorch's own: call ``torch.manual_seed`` before for a reproducible one.
 
     Args:
-        shape: ``(C, 28, 28)`` or ``(C, 32, 32)``.
+        shape: ``(C, 28, 28)``, ``(C, 32, 32)`` or ``(C, 64, 64)``.
         latents: number of latents.
-        likelihood: ``"bernoulli"`` or ``"gaussian"`` (unit variance).
+        likelihood: one of :data:`multirate.models.gaussian.LIKELIHOODS`.
 
     Returns:
         The model.
@@ -53,33 +54,39 @@ def resnet(shape: Sequence[int] = (1, 28, 28), latents: int = 32, likelihood: st
     check_image_shape("resnet", shape)
     channels, size = shape[0], shape[1]
     features = _WIDTH * 4 * 4
-    encoder = nn.Sequential(
+    deeper = size == 64
+    encoder: list[nn.Module] = [
         nn.Conv2d(channels, 64, 4, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(64, _WIDTH, 4, stride=2, padding=1),
         nn.ReLU(),
+    ]
+    if deeper:
+        encoder += [nn.Conv2d(_WIDTH, _WIDTH, 4, stride=2, padding=1), nn.ReLU()]
+    encoder += [
         nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1),
         ResidualBlock(_WIDTH),
         ResidualBlock(_WIDTH),
         nn.ReLU(),
         nn.Flatten(),
-    )
-    decoder = nn.Sequential(
+    ]
+    decoder: list[nn.Module] = [
         nn.Unflatten(1, (_WIDTH, 4, 4)),
         nn.ReLU(),
-        nn.ConvTranspose2d(_WIDTH, _WIDTH, 3, stride=2, padding=1, output_padding=int(size == 32)),
+        nn.ConvTranspose2d(_WIDTH, _WIDTH, 3, stride=2, padding=1, output_padding=int(size != 28)),
         ResidualBlock(_WIDTH),
         ResidualBlock(_WIDTH),
         nn.ReLU(),
-        nn.ConvTranspose2d(_WIDTH, 64, 3, stride=2, padding=1, output_padding=1),
-        nn.ReLU(),
-    )
+    ]
+    if deeper:
+        decoder += [nn.ConvTranspose2d(_WIDTH, _WIDTH, 3, stride=2, padding=1, output_padding=1), nn.ReLU()]
+    decoder += [nn.ConvTranspose2d(_WIDTH, 64, 3, stride=2, padding=1, output_padding=1), nn.ReLU()]
     return GaussianVAE(
-        encoder=encoder,
+        encoder=nn.Sequential(*encoder),
         mean=nn.Linear(features, latents),
         log_variance=nn.Linear(features, latents),
         stem=nn.Linear(latents, features),
-        decoder=decoder,
+        decoder=nn.Sequential(*decoder),
         output=nn.ConvTranspose2d(64, channels, 3, stride=2, padding=1, output_padding=1),
         shape=shape,
         latents=latents,

@@ -7,12 +7,15 @@ from multirate._lazy import attach
 if TYPE_CHECKING:
     from multirate.report.assemble import write_report
     from multirate.report.figures import against_beta, gaps, image_grid, rate_distortion, training
+    from multirate.report.further import group_rates, measures
     from multirate.report.style import save, to_svg
 
 __all__ = [
     "against_beta",
     "gaps",
+    "group_rates",
     "image_grid",
+    "measures",
     "rate_distortion",
     "save",
     "to_svg",
@@ -25,7 +28,9 @@ __getattr__, __dir__, _ = attach(
     {
         "against_beta": "figures",
         "gaps": "figures",
+        "group_rates": "further",
         "image_grid": "figures",
+        "measures": "further",
         "rate_distortion": "figures",
         "save": "style",
         "to_svg": "style",

@@ -31,6 +31,8 @@ from multirate.report.style import to_svg
 _CAPTIONS = {
     "reconstructions": "Reconstructions from the posterior mean, so without noise: a row a β, a column an input.",
     "prior_samples": "Samples from the prior: a row a β, and in each column the same latent vector at every β.",
+    "measures": "Further measures along the curve.",
+    "group_rates": "How the rate splits among the groups of latents.",
 }
 _HOW_TO_READ = (
     "Rate is KL(q(z|x) || p(z)): how many nats the latents carry about an example. Distortion is the mean of "
@@ -76,6 +78,7 @@ def _report(run: RunFiles) -> Report:
         _curve_section(run),
         _comparison_section(run),
         _pictures_section(run),
+        _sentences_section(run),
         _table_section(run),
         Section("How to read this", (Bullets(_HOW_TO_READ),)),
         _settings_section(run),
@@ -251,6 +254,20 @@ def _pictures_section(run: RunFiles) -> Section | None:
         for path in sorted(run.pictures, key=lambda path: [*_CAPTIONS, path.stem].index(path.stem))
     ]
     return Section("What it draws", tuple(pictures)) if pictures else None
+
+
+def _sentences_section(run: RunFiles) -> Section | None:
+    if not run.sentences:
+        return None
+    rows = [(_beta(float(point["beta"])), point) for point in run.sentences]
+    blocks: list[Block] = [Text("Written word by word from the posterior mean, the likeliest word each time.")]
+    for index, text in enumerate(run.sentences[0]["inputs"]):
+        written = [[beta, str(point["reconstructions"][index])] for beta, point in rows]
+        blocks.append(Table([["β", "reconstruction"], *written], str(text), text=True))
+    for index in range(len(run.sentences[0]["samples"])):
+        written = [[beta, str(point["samples"][index])] for beta, point in rows]
+        blocks.append(Table([["β", "sample"], *written], f"Prior draw {index + 1}, the same at every β", text=True))
+    return Section("What it writes", tuple(blocks))
 
 
 def _table_section(run: RunFiles) -> Section | None:

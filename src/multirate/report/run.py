@@ -13,6 +13,7 @@ from multirate.comparison import Comparison, compare, families
 from multirate.curve import Curve
 from multirate.errors import DataError, UsageError
 from multirate.fairness import incompatible
+from multirate.files import read_json
 
 # Drawn anew inside the page, from the curves themselves.
 _REDRAWN = ("rate_distortion", "against_beta", "gaps", "training")
@@ -30,6 +31,7 @@ class RunFiles:
         baselines: of ``baselines/*.json``, a curve a family.
         comparisons: of the curve with each of them; of ``comparison.json`` if there are no baselines.
         pictures: ``figures/*.png``, but for the figures that the report draws itself.
+        sentences: the points of ``sentences.json``, what a text model writes at each beta.
         left_out: why baselines that are there do not appear, a sentence each.
         measured: day of ``curve.json``, or an empty string.
     """
@@ -41,6 +43,7 @@ class RunFiles:
     baselines: list[Curve]
     comparisons: list[Comparison]
     pictures: list[Path]
+    sentences: list[dict[str, Any]]
     left_out: list[str]
     measured: str
 
@@ -75,6 +78,7 @@ def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
         baselines=kept,
         comparisons=comparisons,
         pictures=[p for p in sorted((folder / "figures").glob("*.png")) if not p.stem.startswith(_REDRAWN)],
+        sentences=_sentences(folder / "sentences.json"),
         left_out=left_out,
         measured="" if changed is None else f"{changed:%d %B %Y}",
     )
@@ -125,6 +129,17 @@ def _config(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"cannot read {path} as YAML: {str(error).splitlines()[0]}") from error
     return content if isinstance(content, dict) else {}
+
+
+def _sentences(path: Path) -> list[dict[str, Any]]:
+    content = read_json(path, "remove it and run `multirate evaluate` again") if path.exists() else {}
+    points = content.get("points", []) if isinstance(content, dict) else None
+    wanted = ("inputs", "reconstructions", "samples")
+    if not isinstance(points, list) or not all(
+        isinstance(p, dict) and "beta" in p and all(isinstance(p.get(key), list) for key in wanted) for p in points
+    ):
+        raise DataError(f"{path} holds no sentences; remove it and run `multirate evaluate` again")
+    return points
 
 
 def _history(path: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from types import UnionType
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from multirate.errors import UsageError
 
@@ -30,12 +30,28 @@ class TrainConfig:
     learning_rate."""
     warmup_steps: int | None = None
     """Steps of linear warm-up; None: 5% of all steps, at most 500."""
-    decay: Literal["linear", "cosine"] = "linear"
-    """Shape of the step size's decay to 0."""
+    decay: Literal["linear", "cosine", "plateau"] = "linear"
+    """How the step size decays: to 0 along a line or a cosine; or halved after each epoch whose validation objective is
+    not the best so far (plateau, which needs validation data)."""
     decay_fraction: float = 0.4
-    """Share of the run, at its end, over which the step size decays; 1: from the end of warm-up."""
+    """Share of the run, at its end, over which the step size decays along its line or cosine; 1: from the end of
+    warm-up."""
+    optimizer: Literal["adam", "adamax"] = "adam"
+    """Adam, or Adamax as for NVAE."""
     adam_beta2: float = 0.99
-    """Adam's averaging constant of squared gradients."""
+    """Averaging constant of squared gradients (adam), or decay of the largest gradient (adamax)."""
+    weight_decay: float = 0.0
+    """Weight of the squared norm of the model's parameters, without its gates, in the gradient."""
+    spectral_regularization: float = 0.0
+    """Weight of the sum over layers of the largest singular value of their weights, and of the sizes of BatchNorm
+    scales (Vahdat and Kautz 2020)."""
+    objective: Literal["beta-vae", "beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae", "free-bits"] = "beta-vae"
+    """What beta weighs: the rate (beta-vae, and free-bits with a floor), the total correlation (beta-tcvae), the
+    penalty on the latents' covariance (dip-vae-i, dip-vae-ii) or on their distance from the prior (info-vae)."""
+    tc_estimator: Literal["stratified", "weighted"] = "stratified"
+    """Minibatch estimate of the aggregate posterior, for beta-tcvae only."""
+    free_bits: float = 0.0
+    """Nats of each latent that are free, for free-bits only."""
     beta: float = 1.0
     """Weight of the rate. For a plain VAE only: a multi-rate model samples its own range, one beta an example."""
     kl_schedule: Literal["constant", "linear", "cyclical"] = "constant"
@@ -69,6 +85,9 @@ class TrainConfig:
         for name in ("learning_rate", "response_learning_rate", "clip_norm"):
             value = getattr(self, name)
             _check(name, value, value is None or (math.isfinite(value) and value > 0), "positive and finite")
+        for name in ("weight_decay", "spectral_regularization", "free_bits"):
+            value = getattr(self, name)
+            _check(name, value, math.isfinite(value) and value >= 0, "finite and not negative")
         for name, least in (("warmup_steps", 0), ("checkpoint_every", 1), ("seed", 0)):
             value = getattr(self, name)
             _check(name, value, value is None or value >= least, f"at least {least}")
@@ -76,14 +95,16 @@ class TrainConfig:
         for name in ("kl_warmup_fraction", "decay_fraction"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
         _check("adam_beta2", self.adam_beta2, 0 <= self.adam_beta2 < 1, "at least 0 and below 1")
-        _check("decay", self.decay, self.decay in DECAYS, f"one of {', '.join(DECAYS)}")
-        _check("kl_schedule", self.kl_schedule, self.kl_schedule in KL_SCHEDULES, f"one of {', '.join(KL_SCHEDULES)}")
-        _check("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+        for name, choices in get_type_hints(TrainConfig).items():
+            if get_origin(choices) is Literal:
+                known = get_args(choices)
+                _check(name, getattr(self, name), getattr(self, name) in known, f"one of {', '.join(known)}")
+        if (self.objective == "free-bits") != (self.free_bits > 0):
+            raise UsageError(
+                f"objective {self.objective} does not go with free_bits {self.free_bits:g}: give free_bits above 0 "
+                "with objective free-bits, and with no other"
+            )
 
-
-KL_SCHEDULES = ("constant", "linear", "cyclical")
-DECAYS = ("linear", "cosine")
-PRECISIONS = ("no", "bf16", "fp16")
 
 _KINDS: dict[str, tuple[type | UnionType, str]] = {
     "int": (int, "an integer"),

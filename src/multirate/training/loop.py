@@ -65,7 +65,7 @@ def fit(
     A plain VAE minimises :math:`D + \beta R` at ``beta`` (times the KL schedule's weight). A multi-rate VAE minimises
     :math:`E_\beta[D(\beta) + \beta R(\beta)]` (Bae et al. 2023, Eq. 11) over the betas of its range's
     :meth:`multirate.BetaRange.sample`, with one beta an example, stratified over the batch; its recurrent layers take
-    one beta a batch.
+    one beta a batch, and so do objectives that look at the aggregate posterior of a batch.
 
     Everything random is keyed by the seed and the step: the same call gives the same weights, a run that was stopped
     and resumed is equal bit for bit to one that was not (on the same machine), and the global generator is left alone.
@@ -97,6 +97,8 @@ def fit(
     source = as_source(data)
     validation = None if val is None else as_source(val, name="validation")
     _check_model(model, source, config)
+    if config.decay == "plateau" and validation is None:
+        raise UsageError("decay plateau halves the step size by the validation objective: give val=... (--validate)")
     folder = RunFolder(out)
     with accelerator_for(config) as accelerator, preserved_rng():
         session = Session(model, source, validation, config, folder, accelerator)

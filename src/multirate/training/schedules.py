@@ -1,6 +1,8 @@
 """What changes during a run, as pure functions of the step: the learning rate and the weight of the rate."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from multirate.training.config import TrainConfig
 
@@ -17,7 +19,7 @@ def learning_rate_factor(step: int, steps: int, warmup: int, config: TrainConfig
     With ``s`` steps done, of ``S``, the factor is :math:`(s + 1) / w` during the warm-up of :math:`w` steps, so that
     the first step already learns. The decay begins at :math:`d = \max(w, (1 - f) S)` with :math:`f` the config's
     ``decay_fraction``; from there the factor is :math:`1 - p` (``linear``) or :math:`\tfrac12 (1 + \cos \pi p)`
-    (``cosine``) with :math:`p = (s - d) / (S - d)`.
+    (``cosine``) with :math:`p = (s - d) / (S - d)`. With ``plateau`` it stays 1: see :func:`halvings`.
 
     Args:
         step: steps done before this one, from 0.
@@ -30,11 +32,33 @@ def learning_rate_factor(step: int, steps: int, warmup: int, config: TrainConfig
     """
     if step < warmup:
         return (step + 1) / warmup
+    if config.decay == "plateau":
+        return 1.0
     start = max(float(warmup), (1 - config.decay_fraction) * steps)
     if step <= start:
         return 1.0
     progress = (step - start) / (steps - start)
     return 1 - progress if config.decay == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def halvings(validation: Sequence[Mapping[str, Any]]) -> int:
+    """Count the epochs whose validation objective, averaged over the betas, was not below all earlier ones.
+
+    Args:
+        validation: a run's lines of validation, of each epoch one a beta, with ``epoch`` and ``objective``.
+
+    Returns:
+        How often the step size of ``decay="plateau"`` is halved by now.
+    """
+    means: dict[int, list[float]] = {}
+    for line in validation:
+        means.setdefault(line["epoch"], []).append(line["objective"])
+    best, count = math.inf, 0
+    for values in means.values():
+        mean = sum(values) / len(values)
+        count += not mean < best
+        best = min(best, mean)
+    return count
 
 
 def kl_weight(step: int, steps: int, config: TrainConfig) -> float:

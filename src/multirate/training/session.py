@@ -13,43 +13,28 @@ from torch import Tensor, nn
 
 from multirate.data.source import Source
 from multirate.errors import TrainingError, UsageError
-from multirate.objectives import beta_vae
 from multirate.seeding import derive_seed, generator, seeded
 from multirate.training import checkpoint
 from multirate.training.config import TrainConfig
 from multirate.training.folder import RunFolder
-from multirate.training.schedules import kl_weight, learning_rate_factor, warmup_steps
+from multirate.training.objective import (
+    ModelObjective,
+    draw_betas,
+    draw_step_betas,
+    objective_for,
+    one_beta_a_step,
+)
+from multirate.training.optimizer import optimizer_for, response_learning_rate
+from multirate.training.schedules import halvings, kl_weight, learning_rate_factor, warmup_steps
+from multirate.training.spectral import SpectralPenalty
 from multirate.wrapper import MultiRate, evaluating, terms_at
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-RESPONSE_LEARNING_RATE_FACTOR = 7.5
 # Data this large make squared errors that swamp every rate.
 LARGE_VALUE = 20.0
 _VALIDATION_BETAS = 4
-
-
-class Objective(nn.Module):
-    """A model's terms as a ``forward``, for what wraps and compiles forwards.
-
-    Args:
-        model: plain or multi-rate.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return objective, rate and distortion of each example, ``[B]`` each, in nats.
-
-        Args:
-            x: data, ``[B, ...]``.
-            beta: ``[B]`` or ``[]``.
-        """
-        terms = terms_at(self.model, x, beta)
-        return beta_vae(terms, beta), terms.rate, terms.distortion
 
 
 class Session:
@@ -96,15 +81,21 @@ class Session:
         self._started = time.monotonic()
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
-        groups = _parameter_groups(model, config)
-        self._learning_rates = [group["lr"] for group in groups]
+        optimizer = optimizer_for(model, config)
+        self._learning_rates = [group["lr"] for group in optimizer.param_groups]
+        self._halvings = 0
         self._dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
         self._beta_dtype = torch.promote_types(self._dtype, torch.float32)
-        module: nn.Module = Objective(self.model)
+        objective = objective_for(config, len(source))
+        self._one_beta = one_beta_a_step(model, objective)
+        module: nn.Module = ModelObjective(self.model, objective)
         if config.compile:
             module.compile()
-        adam = torch.optim.Adam(groups, betas=(0.9, config.adam_beta2), fused=True)
-        self._module, self._optimizer = accelerator.prepare(module, adam)
+        self._module, self._optimizer = accelerator.prepare(module, optimizer)
+        self._spectral: SpectralPenalty | None = None
+        if config.spectral_regularization:
+            base = model.base if isinstance(model, MultiRate) else model
+            self._spectral = SpectralPenalty(base, config.seed)
 
     @property
     def epoch(self) -> int:
@@ -123,7 +114,7 @@ class Session:
             "steps_per_epoch": self.steps_per_epoch,
             "batch_size": self.batch_size,
             "warmup_steps": self._warmup,
-            "response_learning_rate": _response_learning_rate(self.config),
+            "response_learning_rate": response_learning_rate(self.config),
             "processes": self.accelerator.num_processes,
             "device": self.accelerator.device.type,
         }
@@ -134,11 +125,13 @@ class Session:
         x = self._batch()
         beta = self._betas(x.shape[0])
         self.whole = False
-        factor = learning_rate_factor(self.step, self.steps, self._warmup, self.config)
+        factor = learning_rate_factor(self.step, self.steps, self._warmup, self.config) * 0.5**self._halvings
         for group, learning_rate in zip(self._optimizer.param_groups, self._learning_rates, strict=True):
             group["lr"] = learning_rate * factor
         objective, rate, distortion = self._module(x, beta)
         loss = objective.mean()
+        if self._spectral is not None:
+            loss = loss + self.config.spectral_regularization * self._spectral()
         self.accelerator.backward(loss)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._module.parameters(), self.config.clip_norm)
@@ -187,21 +180,26 @@ class Session:
     @torch.no_grad()
     def validate(self) -> None:
         """Measure the validation data with the same noise in each epoch and for each beta; one line a beta."""
-        if self.validation is None or not self.accelerator.is_main_process:
+        if self.validation is None:
             return
+        if self.accelerator.is_main_process:
+            self._measure(self.validation)
+        self._count_halvings()
+
+    def _measure(self, validation: Source) -> None:
         betas = [self.config.beta]
         if isinstance(self.model, MultiRate):
             betas = self.model.beta_range.grid(_VALIDATION_BETAS).tolist()
         sums = torch.zeros(len(betas), 2, dtype=torch.float64, device=self.accelerator.device)
         with evaluating(self.model):
-            for index, first in enumerate(range(0, len(self.validation), self.batch_size)):
-                chosen = torch.arange(first, min(first + self.batch_size, len(self.validation)))
-                x = self._to_device(self.validation.batch(chosen))
+            for index, first in enumerate(range(0, len(validation), self.batch_size)):
+                chosen = torch.arange(first, min(first + self.batch_size, len(validation)))
+                x = self._to_device(validation.batch(chosen))
                 for row, beta in enumerate(betas):
                     with seeded(self.config.seed, "validation", index):
                         terms = terms_at(self.model, x, beta)
                     sums[row] += torch.stack([terms.rate.sum(), terms.distortion.sum()])
-        for beta, (rate, distortion) in zip(betas, (sums / len(self.validation)).tolist(), strict=True):
+        for beta, (rate, distortion) in zip(betas, (sums / len(validation)).tolist(), strict=True):
             line = {
                 "split": "validation",
                 **self._where(),
@@ -215,6 +213,14 @@ class Session:
                 raise TrainingError(f"the validation objective is not finite after step {self.step}, {self._remedy()}")
             self.validation_history.append(line)
             self._append(line)
+
+    def _count_halvings(self) -> None:
+        """Let every process know how often the step size was halved: only the main one has measured."""
+        from accelerate.utils import broadcast
+
+        if self.config.decay == "plateau":
+            count = torch.tensor(halvings(self.validation_history), device=self.accelerator.device)
+            self._halvings = int(broadcast(count))
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint, unless the run keeps nothing.
@@ -244,6 +250,7 @@ class Session:
                 "optimizer": self._optimizer.state_dict(),
                 "scaler": {} if scaler is None else scaler.state_dict(),
                 "window": [row.cpu() for row in self._window],
+                "spectral": {} if self._spectral is None else self._spectral.state_dict(),
             },
         )
         self._last_checkpoint = str(path)
@@ -259,6 +266,8 @@ class Session:
             try:
                 self.model.load_state_dict(state["model"])
                 self._optimizer.load_state_dict(state["optimizer"])
+                if self._spectral is not None:
+                    self._spectral.load_state_dict(state["spectral"])
             except (RuntimeError, ValueError, KeyError) as error:
                 reason = " ".join(str(error).split())
                 raise TrainingError(f"checkpoint {path} does not fit this model: {reason}") from error
@@ -272,6 +281,7 @@ class Session:
         lines = self.folder.truncate(self.step) if self.accelerator.is_main_process else []
         self.history = [line for line in lines if line.get("split") == "train"]
         self.validation_history = [line for line in lines if line.get("split") == "validation"]
+        self._count_halvings()
 
     def _newest_checkpoint(self) -> tuple[Path | None, dict[str, Any]]:
         damage: TrainingError | None = None
@@ -309,11 +319,11 @@ class Session:
         if not isinstance(self.model, MultiRate):
             beta = self.config.beta * kl_weight(self.step, self.steps, self.config)
             return torch.full((n,), beta, dtype=self._beta_dtype, device=self.accelerator.device)
-        source = generator(self.config.seed, "beta", self.step)
-        recurrent = any(layer.recurrent for layer in self.model.plan.gated)
-        count = self.accelerator.num_processes if recurrent else self.batch_size
-        betas = self._share(self.model.beta_range.sample(count, generator=source, dtype=self._beta_dtype))
-        return (betas[0] if recurrent else betas).to(self.accelerator.device)
+        draw, count = draw_betas, self.batch_size
+        if self._one_beta:
+            draw, count = draw_step_betas, self.accelerator.num_processes
+        betas = self._share(draw(self.model.beta_range, self.config.seed, self.step, count, self._beta_dtype))
+        return (betas[0] if self._one_beta else betas).to(self.accelerator.device)
 
     def _share(self, whole: Tensor) -> Tensor:
         share = whole.shape[0] // self.accelerator.num_processes
@@ -321,6 +331,8 @@ class Session:
         return whole[first : first + share]
 
     def _to_device(self, x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            return x.to(self.accelerator.device)
         if self.config.channels_last and x.ndim == 4:
             return x.to(self.accelerator.device, self._dtype, memory_format=torch.channels_last)
         return x.to(self.accelerator.device, self._dtype)
@@ -366,23 +378,3 @@ def _batch_size(config: TrainConfig, examples: int, processes: int) -> int:
     if size < 1:
         raise UsageError(f"cannot train on {examples} examples in {processes} processes; give at least one for each")
     return size
-
-
-def _response_learning_rate(config: TrainConfig) -> float:
-    chosen = config.response_learning_rate
-    return RESPONSE_LEARNING_RATE_FACTOR * config.learning_rate if chosen is None else chosen
-
-
-def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    named = model.response.named_parameters() if isinstance(model, MultiRate) else ()
-    response = [parameter for name, parameter in named if name != "thresholds"]
-    of_response = {id(parameter) for parameter in response}
-    base = [parameter for parameter in model.parameters() if id(parameter) not in of_response]
-    groups = [
-        {"params": [p for p in parameters if p.requires_grad], "lr": learning_rate}
-        for parameters, learning_rate in ((base, config.learning_rate), (response, _response_learning_rate(config)))
-    ]
-    groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise UsageError("every parameter of the model is frozen; nothing to train")
-    return groups

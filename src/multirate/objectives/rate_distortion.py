@@ -1,14 +1,9 @@
-"""What training minimises: a loss for each example from its terms and its beta."""
-
-from collections.abc import Callable
-from typing import TypeAlias
+"""Rate and distortion with one weight between them: the objective of the beta-VAE."""
 
 from torch import Tensor
 
-from multirate.errors import BetaError
+from multirate.objectives.base import check_betas
 from multirate.terms import Terms
-
-Objective: TypeAlias = Callable[[Terms, float | Tensor], Tensor]
 
 
 def beta_vae(terms: Terms, beta: float | Tensor) -> Tensor:
@@ -24,8 +19,5 @@ def beta_vae(terms: Terms, beta: float | Tensor) -> Tensor:
     Raises:
         BetaError: if beta is neither one number nor one an example.
     """
-    if isinstance(beta, Tensor) and beta.ndim and beta.shape != terms.rate.shape:
-        raise BetaError(
-            f"{list(beta.shape)} betas for {terms.rate.shape[0]} examples; pass one number, or one an example, [B]"
-        )
+    check_betas(terms, beta)
     return terms.objective(beta)

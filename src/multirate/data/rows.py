@@ -1,0 +1,89 @@
+"""Rows of a ``.npy`` file that stays on disk."""
+
+import os
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirate.errors import DataError
+
+_LOCK = threading.Lock()
+
+
+class RowFile:
+    """An array in a ``.npy`` file, read row by row.
+
+    The header is read through a memory map, which also finds a truncated file. The rows are not: a fault on a map may
+    bring in megabytes around a row of kilobytes, and a file that is cut while it is in use would end the process.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: if the file is truncated, no array, or an array of Python objects, which are never loaded.
+        OSError: if it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        header: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(header, np.memmap):
+            raise ValueError("it holds no array, or several")
+        self.path = path
+        self.shape: tuple[int, ...] = header.shape
+        self.dtype: np.dtype[Any] = header.dtype
+        self.is_by_rows = bool(header.flags.c_contiguous)
+        self.row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        self._offset = int(header.offset)
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def __reduce__(self) -> tuple[type["RowFile"], tuple[Path]]:
+        return RowFile, (self.path,)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Copy rows into memory.
+
+        Args:
+            rows: their numbers, at least one, in any order.
+
+        Returns:
+            ``[len(rows), ...]``, writable.
+
+        Raises:
+            DataError: if the file was cut in the meantime.
+        """
+        first, last = int(rows.min()), int(rows.max())
+        if last - first < 4 * len(rows):
+            return self._span(first, last - first + 1)[rows - first]
+        values = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        for place, row in enumerate(rows.tolist()):
+            values[place] = self._span(row, 1)[0]
+        return values
+
+    def _span(self, first: int, count: int) -> NDArray[Any]:
+        """Read rows that follow each other."""
+        wanted, start = count * self.row_bytes, self._offset + first * self.row_bytes
+        pieces: list[bytes] = []
+        while wanted > 0:
+            piece = _read_at(self._descriptor, wanted, start)
+            if not piece:
+                raise DataError(f"{self.path} became shorter while it was read; write it again, then start again")
+            pieces.append(piece)
+            start, wanted = start + len(piece), wanted - len(piece)
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return np.frombuffer(content, dtype=self.dtype).reshape(count, *self.shape[1:])
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    with _LOCK:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)

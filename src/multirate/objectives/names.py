@@ -1,0 +1,11 @@
+"""Names of the objectives and what beta weighs in each; imports no torch."""
+
+OBJECTIVE_DESCRIPTIONS = {
+    "beta-vae": "the rate",
+    "beta-tcvae": "the total correlation of the latents; the rest of the rate has weight 1",
+    "dip-vae-i": "how far the covariance of posterior means is from the identity, beside the rate",
+    "dip-vae-ii": "how far the covariance of the aggregate posterior is from the identity, beside the rate",
+    "info-vae": "how far the aggregate posterior is from the prior (maximum mean discrepancy), in place of the rate",
+    "free-bits": "the rate, of which so many nats a latent are free",
+}
+OBJECTIVE_NAMES = tuple(OBJECTIVE_DESCRIPTIONS)

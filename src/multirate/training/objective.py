@@ -1,0 +1,99 @@
+"""What a run minimises: a model and an objective as one forward, and the betas that they see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from multirate.beta import BetaRange
+from multirate.objectives import Objective, by_name, couples_examples
+from multirate.seeding import generator
+from multirate.training.config import TrainConfig
+from multirate.wrapper import MultiRate, terms_at
+
+# Steps that share one stratified draw where a step has one beta: together they cover the whole range.
+BLOCK = 16
+
+
+class ModelObjective(nn.Module):
+    """A model's objective as a ``forward``, for what wraps and compiles forwards.
+
+    Args:
+        model: plain or multi-rate.
+        objective: of terms and beta.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, x: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return objective, rate and distortion of each example, ``[B]`` each, in nats.
+
+        Args:
+            x: data, ``[B, ...]``.
+            beta: ``[B]`` or ``[]``.
+        """
+        terms = terms_at(self.model, x, beta)
+        return self.objective(terms, beta), terms.rate, terms.distortion
+
+
+def objective_for(config: TrainConfig, examples: int) -> Objective:
+    """Make the objective that a configuration names.
+
+    Args:
+        config: of the run.
+        examples: in the training data, which minibatch estimates of the aggregate posterior need to know.
+    """
+    return by_name(config.objective, dataset_size=examples, estimator=config.tc_estimator, free_bits=config.free_bits)
+
+
+def one_beta_a_step(model: nn.Module, objective: Objective) -> bool:
+    """Return whether the examples of a batch must share one beta.
+
+    Recurrent layers gate their weights, and objectives that look at the aggregate posterior need one model for it.
+
+    Args:
+        model: plain or multi-rate.
+        objective: of the run.
+    """
+    recurrent = isinstance(model, MultiRate) and any(layer.recurrent for layer in model.plan.gated)
+    return recurrent or couples_examples(objective)
+
+
+def draw_betas(beta_range: BetaRange, seed: int, step: int, count: int, dtype: torch.dtype) -> Tensor:
+    """Draw one beta an example for a step, stratified over the batch.
+
+    Args:
+        beta_range: to draw from.
+        seed: of the run.
+        step: steps done before this one.
+        count: examples of the step, over all processes.
+        dtype: floating type of the result.
+
+    Returns:
+        ``[count]``.
+    """
+    return beta_range.sample(count, generator=generator(seed, "beta", step), dtype=dtype)
+
+
+def draw_step_betas(beta_range: BetaRange, seed: int, step: int, count: int, dtype: torch.dtype) -> Tensor:
+    """Draw one beta a process for a step, stratified over :data:`BLOCK` steps.
+
+    Each of them alone is distributed as any other draw of the range, so that the mean gradient is that of one beta an
+    example; together the betas of a block cover the range.
+
+    Args:
+        beta_range: to draw from.
+        seed: of the run.
+        step: steps done before this one.
+        count: processes.
+        dtype: floating type of the result.
+
+    Returns:
+        ``[count]``.
+    """
+    block, position = divmod(step, BLOCK)
+    betas = beta_range.sample(BLOCK * count, generator=generator(seed, "beta block", block), dtype=dtype)
+    return betas[position * count : (position + 1) * count]
