@@ -72,6 +72,14 @@ def test_an_archive_with_nothing_but_train_is_cut(tmp_path):
     assert [len(load(path, split)) for split in SPLITS] == [16, 2, 2]
 
 
+def test_folders_within_a_part_are_no_parts(tmp_path):
+    members = {f"train/{('train', 'test')[i % 2]}/{i:02}.png": png(pixels) for i, pixels in enumerate(COLOUR)}
+    folder, archive = unpacked(tmp_path / "pets", members), pack(tmp_path / "pets.zip", members)
+    assert (
+        [len(load(folder, split)) for split in SPLITS] == [len(load(archive, split)) for split in SPLITS] == [16, 2, 2]
+    )
+
+
 def test_names_in_an_archive_are_never_paths_on_disk(tmp_path):
     evil = {f"{place}evil.png": b"evil" for place in ("../", "a/../../", "a/./.././")}
     path = pack(tmp_path / "made" / "pets.zip", {**evil, **FLAT, "/absolute.png": png(COLOUR[0])})

@@ -88,12 +88,12 @@ def test_size_cuts_the_centre_square_and_resizes(tmp_path):
 
 
 def test_crop_cuts_a_square_of_that_side_out_of_the_middle(tmp_path):
-    large = np.random.default_rng(1).integers(0, 256, (10, 21, 30, 3), dtype=np.uint8)
+    large = np.random.default_rng(1).integers(0, 256, (10, 21, 31, 3), dtype=np.uint8)
     for i, pixels in enumerate(large):
         save(tmp_path / f"{i}.png", pixels)
     source = load(tmp_path, crop=8)
     _, indices = choose("train", {"train": 10}, "")
-    # 21 - 8 leaves 6 above and 7 below, 30 - 8 leaves 11 on either side.
+    # 21 - 8 leaves 6 above and 7 below, 31 - 8 leaves 11 to the left and 12 to the right.
     expected = torch.from_numpy(large[indices, 6:14, 11:19]).permute(0, 3, 1, 2).float() / 255
     assert torch.equal(all_of(source), expected)
     assert source.details["resize"] == "centre square of 8"
@@ -107,6 +107,19 @@ def test_a_crop_is_resized_without_anything_from_around_it(tmp_path):
     source = load(tmp_path, crop=8, size=5)
     assert torch.equal(all_of(source), (torch.tensor([200, 100, 50]) / 255).view(1, 3, 1, 1).expand(8, 3, 5, 5))
     assert source.details["resize"] == "centre square of 8 to 5, bicubic"
+
+
+def test_resizing_agrees_with_another_antialiased_bicubic(tmp_path):
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(10, 3, 5, 5, generator=torch.Generator().manual_seed(0)), 24, mode="bicubic"
+    )
+    images = smooth.mul(255).clamp(0, 255).to(torch.uint8)
+    for i, pixels in enumerate(images):
+        save(tmp_path / f"{i}.png", pixels.permute(1, 2, 0).numpy())
+    _, indices = choose("train", {"train": 10}, "")
+    expected = torch.nn.functional.interpolate(images[indices].float(), 9, mode="bicubic", antialias=True)
+    # Pillow rounds after each axis; bilinear, Lanczos and nearest are 12 to 37 levels off.
+    assert (all_of(load(tmp_path, size=9)).mul(255) - expected.clamp(0, 255)).abs().max() < 3
 
 
 def test_an_image_smaller_than_the_crop_is_named(tmp_path):
@@ -128,6 +141,15 @@ def test_images_above_the_limit_are_decoded_once_and_mapped(tmp_path, cache):
             assert (held.likelihood, held.value_range) == (mapped.likelihood, mapped.value_range)
     # Another scale needs no other pixels.
     assert len(list((cache / "prepared").glob("pets-*.npy"))) == 4 * len(SPLITS)
+
+
+def test_images_of_one_shape_that_were_cut_in_another_way_are_not_mixed_up(tmp_path):
+    for i, pixels in enumerate(COLOUR):
+        save(tmp_path / f"{i:02}.png", pixels)
+    looks = [{"crop": 4, "size": 4}, {"crop": 6, "size": 4}, {"crop": 4, "size": 4, "grayscale": True}]
+    first, second, gray = (load(tmp_path, memory_limit=0, **look) for look in looks)
+    assert (first.shape, second.shape, gray.shape) == ((3, 4, 4), (3, 4, 4), (1, 4, 4))
+    assert not torch.equal(all_of(first), all_of(second))
 
 
 def test_black_and_white_images_that_are_mapped_are_binary(tmp_path):

@@ -98,6 +98,24 @@ def test_length_matters_to_the_choice(everything):
     assert not torch.equal(scores.argmax(1), (scores / lengths).argmax(1))
 
 
+def test_a_longer_sentence_may_overtake_a_finished_one_where_length_counts():
+    """A chain of known chances: an end at once has 0.5; 4 has 0.4, and then 5 and the end are all but certain."""
+    chances = torch.full((VOCABULARY, VOCABULARY), 1e-3, dtype=torch.float64)
+    chances[START, [END, 4]] = torch.tensor([0.5, 0.4], dtype=torch.float64)
+    chances[4, 5] = chances[5, END] = 0.99
+    chances /= chances.sum(1, keepdim=True)
+
+    def step(word, state):
+        return chances[word].log(), state
+
+    ended = beam(step, (torch.zeros(1, 1),), limit=LIMIT, width=2)
+    longer = beam(step, (torch.zeros(1, 1),), limit=LIMIT, width=2, length_power=1.0)
+    assert written(ended) == [(END,)]
+    assert written(longer) == [(4, 5, END)]
+    expected = (chances[START, 4] * chances[4, 5] * chances[5, END]).log()
+    torch.testing.assert_close(longer.log_probability[0], expected, rtol=1e-12, atol=0)
+
+
 def test_greedy_is_the_likeliest_word_at_each_place(model, z):
     found = greedy(model.step, model.initial_state(z), limit=LIMIT)
     for latent, sentence in zip(z, written(found), strict=True):

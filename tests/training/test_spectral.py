@@ -124,9 +124,10 @@ def test_a_multirate_model_has_the_penalty_of_its_base():
 
 
 def test_shared_weights_count_once_and_frozen_ones_not_at_all():
-    linear, frozen = nn.Linear(3, 3), nn.Linear(3, 3)
+    linear, tied, frozen = (nn.Linear(3, 3).double() for _ in range(3))
+    tied.weight = linear.weight
     frozen.weight.requires_grad_(False)
-    model = nn.Sequential(linear, linear, frozen).double()
+    model = nn.Sequential(linear, tied, linear, frozen)
     value = after(SpectralPenalty(model), 500)
     assert value.item() == pytest.approx(torch.linalg.matrix_norm(linear.weight, ord=2).item(), rel=1e-6)
 

@@ -175,7 +175,7 @@ def _filled(parts: dict[str, list[int]], path: Path) -> dict[str, list[int]]:
 
 
 def _is_image(parts: Sequence[str]) -> bool:
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    hidden = any(part.startswith(".") for part in parts)
     return bool(parts) and not hidden and parts[-1].lower().endswith(IMAGE_SUFFIXES)
 
 

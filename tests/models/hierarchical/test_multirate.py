@@ -98,6 +98,14 @@ def test_no_gate_is_dead_and_every_gradient_is_finite_at_the_start(response):
                 assert (response_module.weight.grad[part] != 0).all(), layer.name
 
 
+def test_a_trained_model_is_preserved_at_one_beta():
+    torch.manual_seed(0)
+    base, x = NVAE((1, 28, 28), TINY).double(), images()
+    base.terms(x)
+    base.eval()
+    torch.testing.assert_close(convert(base, RANGE, preserve_at=0.5)(x, beta=0.5), base(x), rtol=1e-10, atol=1e-10)
+
+
 def test_pictures_are_drawn_with_the_same_noise_at_every_beta():
     model, x = multirate(), images()
     made = reconstructions(model, x, [0.1, 5.0])
