@@ -40,6 +40,7 @@ ARRAYS = {
     "floats 0 and 1": (BITS.astype(np.float32), None),
     "floats 0 and 255": (BITS.astype(np.float32) * 255, 255),
     "big-endian floats": (UNIT.astype(">f4"), None),
+    "floats all 0, halved": (np.zeros((N, 3), dtype=np.float32), 2),
     "integers": (BITS * 1000, None),
     "integers 0 and 1": (BITS, None),
     "no channel": (BYTES[..., 0], None),
