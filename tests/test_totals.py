@@ -47,6 +47,11 @@ def test_a_uniform_byte_costs_eight_bits_a_dimension():
     assert point["rate_bits_per_dim"] == 0
 
 
+def test_binary_pixels_of_a_hierarchical_model_have_bits():
+    point = measured(terms([math.log(2)], [3 * math.log(2)], [4.0], [[math.log(2), 0.0]]), likelihood="bernoulli")
+    assert (point["rate_bits_per_dim"], point["distortion_bits_per_dim"]) == pytest.approx((0.25, 0.75))
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", None])
 def test_densities_have_no_bits_and_images_no_perplexity(likelihood):
     point = measured(terms([1.0], [2.0], [4.0]), likelihood=likelihood)

@@ -92,8 +92,8 @@ class Totals:
         r"""Return the point of a curve.
 
         A text gets the perplexity :math:`\exp((D + R) / T)`, a bound of it in truth, with T the mean number of words
-        and ends; pixels of a discretised likelihood get rate and distortion in bits per dimension,
-        :math:`R / (d \log 2)` and :math:`D / (d \log 2)`.
+        and ends; pixels of a discretised likelihood, and binary ones of a model with groups of latents,
+        get rate and distortion in bits per dimension, :math:`R / (d \log 2)` and :math:`D / (d \log 2)`.
 
         Args:
             beta: of the point.
@@ -110,7 +110,7 @@ class Totals:
                 measures["nll"] = rate + distortion
                 # Beyond e^700 a double has no number.
                 measures["perplexity"] = math.exp(min(700.0, (rate + distortion) / per_example))
-            elif likelihood in DISCRETE:
+            elif likelihood in DISCRETE or (likelihood == "bernoulli" and self.group_rate is not None):
                 bits = 1 / (per_example * math.log(2))
                 measures |= {"rate_bits_per_dim": rate * bits, "distortion_bits_per_dim": distortion * bits}
         return point(beta, rate, distortion, **measures)
