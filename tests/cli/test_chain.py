@@ -191,6 +191,7 @@ def test_the_table_is_printed_before_anything_is_drawn(
     assert "digits test, 1 example, nats" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_report_draws_anew_what_is_older_than_the_curve(compared: Path) -> None:
     assert main(["report", str(compared)]) == 0
     drawn = {path: path.stat().st_mtime_ns for path in (compared / "figures").glob("*.png")}

@@ -259,7 +259,9 @@ def test_a_scale_that_is_not_positive_is_refused(scale):
 
 
 def test_an_unknown_likelihood_is_refused():
-    with pytest.raises(UsageError, match="unknown likelihood 'poisson'; choose bernoulli or gaussian"):
+    with pytest.raises(
+        UsageError, match="unknown likelihood 'poisson'; choose one of bernoulli, gaussian, categorical"
+    ):
         as_source(UNIT, likelihood="poisson")
 
 

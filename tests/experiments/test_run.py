@@ -9,7 +9,8 @@ import torch
 import multirate as mr
 from multirate.errors import DataError, UsageError
 from multirate.experiments.pictures import draw, draw_pictures, report
-from multirate.experiments.run import FirstExamples, evaluate_run, open_run, train
+from multirate.experiments.building import FirstExamples
+from multirate.experiments.run import evaluate_run, open_run, train
 from multirate.experiments.spec import RunSpec
 from multirate.models.gaussian import GaussianVAE
 
@@ -75,7 +76,12 @@ def own(tmp_path: Path) -> Path:
 def test_a_run_of_an_own_class_is_drawn_and_reported_from_its_curve(own: Path) -> None:
     notes: list[str] = []
     run = open_run(own)
-    assert {path.stem for path in draw(run, say=notes.append)} == {"rate_distortion", "against_beta", "training"}
+    assert {path.stem for path in draw(run, say=notes.append)} == {
+        "rate_distortion",
+        "against_beta",
+        "measures",
+        "training",
+    }
     assert report(run, say=notes.append).stat().st_size > 10_000
     assert all(note.startswith("note: no pictures: the model of") for note in notes)
     assert len(notes) == 2

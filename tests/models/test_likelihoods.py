@@ -57,6 +57,7 @@ def test_colour_networks_have_the_parameters_counted_by_hand(name, size, latents
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnet", "resnet"])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_every_likelihood_at_every_size_gives_terms_and_gradients(name, likelihood):

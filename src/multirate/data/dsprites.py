@@ -16,7 +16,8 @@ from multirate.data.download import find, locate, sha256_of
 from multirate.data.dsprites_file import grid_factors, read_packed
 from multirate.data.dsprites_render import FACTORS, SIDE, VERSION, render_all
 from multirate.data.packed import PackedSource
-from multirate.data.prepared import prepared
+from multirate.data.prepared import prepared_rows
+from multirate.data.rows import RowFile
 from multirate.data.splits import SPLIT_SEED
 from multirate.errors import UsageError
 
@@ -41,9 +42,7 @@ class FactorSource(PackedSource):
     factor_names: Sequence[str] = tuple(FACTORS)
     factor_sizes: Sequence[int] = tuple(FACTORS.values())
 
-    def __init__(
-        self, packed: NDArray[np.uint8], rows: NDArray[np.int64], *, split: str, details: dict[str, Any]
-    ) -> None:
+    def __init__(self, packed: RowFile, rows: NDArray[np.int64], *, split: str, details: dict[str, Any]) -> None:
         super().__init__(packed, rows, (1, SIDE, SIDE), name="dsprites", split=split, details=details)
 
     @cached_property
@@ -119,14 +118,14 @@ def split_rows(split: str, subset: int | None = None) -> NDArray[np.int64]:
     return np.sort(part[:subset])
 
 
-def _drawn() -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _drawn() -> tuple[RowFile, dict[str, Any]]:
     key = {"rendering": "procedural", "version": VERSION}
-    packed, digest, _ = prepared("dsprites", key, (COUNT, SIDE * SIDE // 8), render_all)
+    packed, digest, _ = prepared_rows("dsprites", key, (COUNT, SIDE * SIDE // 8), render_all)
     return packed, {"rendering": f"procedural, version {VERSION}", "images": digest}
 
 
-def _published(path: Path) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _published(path: Path) -> tuple[RowFile, dict[str, Any]]:
     checksum = sha256_of(path)
     key = {"rendering": "canonical", "file": checksum}
-    packed, digest, _ = prepared("dsprites", key, (COUNT, SIDE * SIDE // 8), lambda: read_packed(path, COUNT))
+    packed, digest, _ = prepared_rows("dsprites", key, (COUNT, SIDE * SIDE // 8), lambda: read_packed(path, COUNT))
     return packed, {"rendering": "canonical", "files": {path.name: checksum}, "images": digest}

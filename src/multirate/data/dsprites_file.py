@@ -69,6 +69,8 @@ def _read(
     """Yield an array of the archive in pieces of some rows, checked for its type, its size and its checksum."""
     if f"{name}.npy" not in archive.namelist():
         raise DataError(f"{path} holds no array {name}, but {', '.join(archive.namelist()[:5]) or 'nothing'}; {_AGAIN}")
+    if archive.getinfo(f"{name}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"{name} is not compressed by deflate")
     with ExitStack() as stack:
         stream = stack.enter_context(archive.open(f"{name}.npy"))
         found, fortran, kind = _header(stream)

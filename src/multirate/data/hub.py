@@ -3,7 +3,6 @@
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from multirate.data.images import Look
 
 _STRINGS = ("string", "large_string", "string_view")
-_GRAY_MODES = ("1", "L", "LA")
 _ROWS = 1000
 
 
@@ -103,6 +101,8 @@ def load_hub(
 
 def _parts(name: str, config: str | None, revision: str | None, download: bool) -> dict[str, Any]:
     """Return the data set's parts by split; ``train`` is always among them."""
+    if not name:
+        raise UsageError("hf: needs the name of a data set or the path of a folder, such as hf:user/name")
     try:
         import datasets
     except ImportError as error:
@@ -185,7 +185,7 @@ def _images(
 ) -> Source:
     import torch
 
-    from multirate.data.images import Decoder
+    from multirate.data.images import Decoder, has_gray_mode
     from multirate.data.mapped import check_memory_limit, source_of
     from multirate.data.source import TensorSource
 
@@ -196,7 +196,7 @@ def _images(
     train = _Images(parts["train"], column, name)
 
     def is_gray() -> bool:
-        return all(train.is_gray(number) for number in range(len(parts["train"])))
+        return all(has_gray_mode(train, number) for number in range(len(parts["train"])))
 
     files = train if chosen == "train" else _Images(parts[chosen], column, name)
     decoder = Decoder(files, indices.tolist(), look, is_gray)
@@ -259,15 +259,3 @@ class _Images:
             return Path(value["path"]).open("rb")
         except OSError as error:
             raise DataError(f"cannot read {self.where(number)}: {value['path']}: {error.strerror or error}") from error
-
-    def is_gray(self, number: int) -> bool:
-        """Return whether an image is gray; one that cannot be read counts as such, and is reported when decoded."""
-        from PIL import Image
-
-        with ExitStack() as stack:
-            stream = stack.enter_context(self.open(number))
-            try:
-                image = stack.enter_context(Image.open(stream))
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-                return True
-            return image.mode in _GRAY_MODES

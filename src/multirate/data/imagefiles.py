@@ -78,6 +78,26 @@ def zip_files(path: Path) -> Iterator["ZipFiles"]:
         yield ZipFiles(path, archive)
 
 
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Read a member of a zip archive, and hold no more than the size that it declares, whatever was packed into it.
+
+    Args:
+        archive: the archive, open.
+        member: which member.
+
+    Returns:
+        Its content.
+
+    Raises:
+        zipfile.BadZipFile: if its checksum differs or it is compressed otherwise than by deflate, which alone can be
+            unpacked up to a limit; and what zipfile raises on damage.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile("it is not compressed by deflate")
+    with archive.open(member) as stream:
+        return stream.read(member.file_size + 1)
+
+
 class FolderFiles:
     """Image files of a folder and its subfolders.
 
@@ -161,7 +181,7 @@ class ZipFiles:
         if member.file_size > _LIMIT:
             raise DataError(f"{self.where(number)} has {member.file_size:,} bytes, more than an image; leave it out")
         try:
-            return io.BytesIO(self._archive.read(member))
+            return io.BytesIO(read_member(self._archive, member))
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
             raise DataError(
                 f"{self.where(number)} is truncated or corrupt ({error}); save the archive again"

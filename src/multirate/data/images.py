@@ -1,6 +1,7 @@
 """Folders and zip archives of images: PNG and JPEG, decoded once into bytes."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def load_images(
             details["split_seed"] = SPLIT_SEED
 
         def is_gray() -> bool:
-            return all(_is_gray(files, number) for numbers in parts.values() for number in numbers)
+            return all(has_gray_mode(files, number) for numbers in parts.values() for number in numbers)
 
         record: dict[str, Any] = {"name": path.stem, "split": split, "likelihood": likelihood, "scale": scale}
         decoder = Decoder(files, chosen, look, is_gray)
@@ -217,7 +218,8 @@ def cut(image: "Image", look: Look, where: str) -> "Image":
     return square if look.size is None else square.resize((look.size, look.size), Image.Resampling.BICUBIC)
 
 
-def _is_gray(files: ImageFiles, number: int) -> bool:
+def has_gray_mode(files: ImageFiles, number: int) -> bool:
+    """Return whether an image is stored with one channel, transparency aside; :class:`DataError` if it is no image."""
     with files.open(number) as stream, _opened(stream, files.where(number)) as image:
         return image.mode in _GRAY_MODES
 
@@ -225,11 +227,16 @@ def _is_gray(files: ImageFiles, number: int) -> bool:
 def _opened(stream: BinaryIO, where: str) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
+    too_large = f"{where} has more than 64 million pixels; make it smaller or leave it out"
     try:
-        image = Image.open(stream, formats=("PNG", "JPEG"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(stream, formats=("PNG", "JPEG"))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(too_large) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{where} is no readable PNG or JPEG; remove it or save it again") from error
     if image.width * image.height > _PIXELS:
         image.close()
-        raise DataError(f"{where} has {image.width}x{image.height} pixels, more than 64 million; make it smaller")
+        raise DataError(too_large)
     return image

@@ -13,7 +13,7 @@ from multirate.data.rows import RowFile
 from multirate.data.source import NUMERIC_KINDS, Likelihood, Source, TensorSource, tensor_of
 from multirate.errors import DataError, UsageError
 
-MEMORY_LIMIT = 512.0
+MEMORY_LIMIT = 1024.0
 
 Arrange: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from multirate.data.binarize import Binarize, binarized, permutation
 from multirate.data.catalog import DATA_SETS
 from multirate.data.download import locate
+from multirate.data.imagefiles import read_member
 from multirate.data.source import TensorSource
 from multirate.errors import DataError
 
@@ -105,7 +106,7 @@ def read_drawings(path: Path, stem: str, count: int) -> tuple[NDArray[np.bool_],
                     raise DataError(
                         f"{path}: {member.filename} is too large for a drawing; remove the file and fetch it again"
                     )
-                ink[i] = _drawing(archive.read(member), f"{path}: {member.filename}")
+                ink[i] = _drawing(read_member(archive, member), f"{path}: {member.filename}")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise DataError(f"{path} is missing, truncated or corrupt ({error}); remove it and fetch it again") from error
     return ink, hashlib.sha256(np.packbits(ink).tobytes()).hexdigest()

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multirate.data.rows import RowFile
 from multirate.data.source import Source
 
 # The eight values of each byte: to look them up is three times as fast as to unpack bits and convert them.
@@ -18,8 +19,8 @@ class PackedSource(Source):
     """Examples of 0 and 1, eight values a byte: a 32nd of what they take as float32.
 
     Args:
-        packed: values of each example in C order, in the order of ``numpy.packbits``, ``[N, ceil(D / 8)]`` with D the
-            product of ``shape``; usually memory-mapped, read a batch at a time.
+        packed: values of each example in C order, in the order of ``numpy.packbits``, bytes ``[N, ceil(D / 8)]`` with D
+            the product of ``shape``; read a batch at a time.
         rows: which of the N are the examples, in order.
         shape: of one example.
         name: of the data set.
@@ -29,7 +30,7 @@ class PackedSource(Source):
 
     def __init__(
         self,
-        packed: NDArray[np.uint8],
+        packed: RowFile,
         rows: NDArray[np.int64],
         shape: Sequence[int],
         *,
@@ -50,6 +51,6 @@ class PackedSource(Source):
 
     def batch(self, indices: Tensor) -> Tensor:
         """Return the examples at ``indices``, float32, ``[B, *shape]``."""
-        packed = self._packed[self._rows[indices.numpy()]]
+        packed = self._packed.read(self._rows[indices.numpy()])
         values = np.take(_VALUES, packed, axis=0).reshape(len(packed), -1)[:, : self._size]
         return torch.from_numpy(values).reshape(-1, *self.shape)

@@ -1,9 +1,11 @@
 """Images that were decoded once: arrays of bytes in the cache, read by rows."""
 
+import glob
 import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +25,8 @@ from multirate.files import read_json, write_json
 
 # Part of every key: to be raised when the same options come to mean other pixels.
 _VERSION = 1
+
+_ABANDONED = 3600.0
 
 
 def prepared_rows(
@@ -64,15 +68,6 @@ def prepared_rows(
     return RowFile(path), record["sha256"], Survey(**record["survey"])
 
 
-def prepared(
-    name: str, key: Any, shape: tuple[int, ...], chunks: Callable[[], Iterator[NDArray[np.uint8]]]
-) -> tuple[NDArray[np.uint8], str, Survey]:
-    """Return the same as :func:`prepared_rows`, but with the array mapped into memory, read-only."""
-    file, digest, survey = prepared_rows(name, key, shape, chunks)
-    values: NDArray[np.uint8] = np.load(file.path, mmap_mode="r", allow_pickle=False)
-    return values, digest, survey
-
-
 def _ready(path: Path, shape: tuple[int, ...]) -> tuple[RowFile, str, Survey] | None:
     """Return what was prepared before, or None if it is absent or damaged."""
     with suppress(OSError, EOFError, ValueError, KeyError, TypeError, DataError):
@@ -82,8 +77,17 @@ def _ready(path: Path, shape: tuple[int, ...]) -> tuple[RowFile, str, Survey] | 
     return None
 
 
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed left of the same array: nobody has written to it for an hour."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
+
+
 def _write(path: Path, shape: tuple[int, ...], chunks: Iterator[NDArray[np.uint8]], name: str) -> dict[str, Any]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    _remove_abandoned(path)
     digest, surveys = hashlib.sha256(), []
     try:
         with temporary.open("wb") as file, progress_bar(f"preparing {name}", shape[0]) as advance:

@@ -13,6 +13,9 @@ from multirate.errors import DataError
 
 _LOCK = threading.Lock()
 
+# Bytes that are copied at a time: reading needs little more memory than what is returned.
+_BLOCK = 1 << 22
+
 
 class RowFile:
     """An array in a ``.npy`` file, read row by row.
@@ -51,7 +54,7 @@ class RowFile:
         """Copy rows into memory.
 
         Args:
-            rows: their numbers, at least one, in any order.
+            rows: their numbers, in any order.
 
         Returns:
             ``[len(rows), ...]``, writable.
@@ -59,12 +62,16 @@ class RowFile:
         Raises:
             DataError: if the file was cut in the meantime.
         """
-        first, last = int(rows.min()), int(rows.max())
-        if last - first < 4 * len(rows):
-            return self._span(first, last - first + 1)[rows - first]
         values = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        for place, row in enumerate(rows.tolist()):
-            values[place] = self._span(row, 1)[0]
+        step = max(1, _BLOCK // max(1, self.row_bytes))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            first, last = int(part.min()), int(part.max())
+            if last - first < 4 * len(part):
+                values[start : start + step] = self._span(first, last - first + 1)[part - first]
+            else:
+                for place, row in enumerate(part.tolist(), start):
+                    values[place] = self._span(row, 1)[0]
         return values
 
     def _span(self, first: int, count: int) -> NDArray[Any]:

@@ -305,6 +305,8 @@ def vocabulary_of(
     """
     if vocabulary is None:
         return Vocabulary.build(training, size=vocabulary_size, min_count=min_count)
+    if not isinstance(vocabulary, str | Path):
+        raise UsageError(f"vocabulary is the path of a saved vocabulary; got {vocabulary!r}")
     if vocabulary_size is not None or min_count != 1:
         raise UsageError(f"vocabulary={vocabulary} is complete: leave vocabulary_size and min_count out")
     return Vocabulary.load(Path(vocabulary).expanduser())

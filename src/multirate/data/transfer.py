@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -55,7 +55,7 @@ def download(url: str, target: Path, checksum: str | None = None) -> Path:
                 part.replace(target)
             note.unlink(missing_ok=True)
     except (requests.RequestException, HTTPError) as error:
-        kept = part.stat().st_size
+        kept = part.stat().st_size if part.is_file() else 0
         again = f"run the same command again to go on after {megabytes(kept)}" if kept else "check the network"
         raise DataError(f"cannot download {target.name} ({_reason(error)}); {again}, or {remedy}") from error
     except OSError as error:
@@ -63,24 +63,35 @@ def download(url: str, target: Path, checksum: str | None = None) -> Path:
             f"cannot write {target.name} to {target.parent}: {error.strerror or error}; "
             "name another folder with --data-dir"
         ) from error
-    finally:
-        with suppress(OSError):
-            if part.stat().st_size == 0:
-                part.unlink()
     return target
 
 
 @contextmanager
 def _locked(part: Path) -> Iterator[None]:
-    """Wait for other processes that download the same file, where the system has file locks."""
+    """Wait for other processes that download the same file, where the system has file locks; leave no empty part."""
+    with ExitStack() as stack:
+        _lock(part, stack)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if part.stat().st_size == 0:
+                    part.unlink()
+
+
+def _lock(part: Path, stack: ExitStack) -> None:
     try:
         import fcntl
     except ImportError:
-        yield
         return
-    with part.open("ab") as file:
+    while True:
+        file = stack.enter_context(part.open("ab"))
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        # What was waited for may have been renamed or removed in the meantime: then this locks nothing.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                return
+        file.close()
 
 
 def _receive(url: str, part: Path, note: Path, *, verifiable: bool) -> None:

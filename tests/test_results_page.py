@@ -1,0 +1,68 @@
+"""The table of docs/results.md holds what the curve files hold; MULTIRATE_REGENERATE=1 writes it anew."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multirate.curve import Curve
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- curves -->\n", "<!-- end of curves -->\n"
+RUNS = (
+    *("mnist-resnet", "omniglot-resnet", "mnist-convnet", "omniglot-convnet"),
+    *("cifar10-resnet", "cifar10-convnet", "celeba-resnet", "celeba-convnet"),
+    *("mnist-nvae", "omniglot-nvae", "cifar10-nvae", "ptb-lstm", "yahoo-lstm", "dsprites-tcvae"),
+)
+# Places of the four betas that the table shows among ten.
+SHOWN = (0, 3, 6, 9)
+# Noise of one posterior sample and of a collapsed posterior's last hundredths.
+TOLERANCE = 0.5
+
+
+def curve_of(name: str) -> Curve:
+    return Curve.load(ROOT / "results" / name / "curve.json")
+
+
+def wrong_way(curve: Curve) -> float:
+    """Return the largest rise of the rate or fall of the distortion from one beta to the next."""
+    return max(0.0, float(np.diff(curve.rates).max()), float(-np.diff(curve.distortions).min()))
+
+
+def line(name: str) -> str:
+    curve = curve_of(name)
+    details = curve.details
+    points = [curve.points[i] for i in SHOWN]
+    numbers = [" / ".join(f"{p[key]:.1f}" for p in points) for key in ("rate", "distortion")]
+    step = wrong_way(curve)
+    monotone = "yes" if step == 0 else f"{step:.2f}"
+    betas = " / ".join(f"{p['beta']:.2g}" for p in points)
+    trained = f"{details['training_examples']:,} x {details['epochs']}"
+    return f"| [{name}](../results/{name}) | {trained} | {curve.examples:,} | {betas} | {numbers[0]} | {numbers[1]} | {monotone} |\n"
+
+
+def table() -> str:
+    head = "| run | examples x epochs | measured on | beta | rate | distortion | monotone |\n|---|---|---|---|---|---|---|\n"
+    return head + "".join(map(line, RUNS))
+
+
+def test_the_page_holds_what_the_curves_hold() -> None:
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    listed, _, after = rest.partition(END)
+    if os.environ.get("MULTIRATE_REGENERATE"):
+        PAGE.write_text(f"{before}{BEGIN}{table()}{END}{after}", encoding="utf-8")
+        return
+    assert listed == table()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_curve_is_monotone_but_for_noise(name: str) -> None:
+    assert wrong_way(curve_of(name)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_run_has_its_figures(name: str) -> None:
+    figures = {path.name for path in (ROOT / "results" / name).glob("*.png")}
+    assert {"rate_distortion.png", "against_beta.png"} <= figures
