@@ -37,25 +37,25 @@ one() {
         train "${cifar10[@]}" --model convnet --latents 256 --batch-size 64 --epochs 1
         evaluate --examples 1000 ;;
     celeba-resnet)
-        train "${celeba[@]}" --model resnet --epochs 6
+        train "${celeba[@]}" --model resnet --epochs 5
         evaluate ;;
     celeba-convnet)
-        train "${celeba[@]}" --model convnet --batch-size 32 --epochs 1
+        train "${celeba[@]}" --model convnet --batch-size 32 --examples 3840 --epochs 1
         evaluate --examples 400 ;;
     mnist-nvae)
-        train --data mnist "${nvae[@]}" --spectral-regularization 0.01 --epochs 4
+        train --data mnist "${nvae[@]}" --spectral-regularization 0.01 --epochs 3
         evaluate --examples 5000 ;;
     omniglot-nvae)
-        train --data omniglot "${nvae[@]}" --spectral-regularization 0.01 --epochs 10
+        train --data omniglot "${nvae[@]}" --spectral-regularization 0.01 --epochs 8
         evaluate --examples 5000 ;;
     cifar10-nvae)
-        train "${cifar10[@]}" "${nvae[@]}" --likelihood discretized_logistic --batch-size 64 --epochs 3
+        train "${cifar10[@]}" "${nvae[@]}" --likelihood discretized_logistic --batch-size 64 --epochs 2
         evaluate --examples 500 ;;
     ptb-lstm)
         train --data ptb "${lstm[@]}" --epochs 2
         evaluate ;;
     yahoo-lstm)
-        train --data yahoo "${lstm[@]}" --epochs 1
+        train --data yahoo "${lstm[@]}" --examples 6400 --epochs 1
         evaluate --examples 1000 ;;
     dsprites-tcvae)
         train --data dsprites --data-options subset=102400 "${tcvae[@]}" --beta-low 0.1 --beta-high 10 \

@@ -53,7 +53,10 @@ ONLY = {
 GATING = {"response", "layers", "latents", "plan", "wrapper", "convert", "fold"}
 WITHOUT_GATING = ("terms", "objectives", "models", "data", "theory", "report")
 WITHOUT_TORCH = ("report", "curve", "fairness", "comparison")
-LIGHT = {"torch", "numpy", "scipy", "matplotlib", "sklearn", "accelerate", "joblib", "pooch", "PIL", "safetensors"}
+LIGHT = {
+    *("torch", "numpy", "scipy", "matplotlib", "sklearn", "accelerate", "joblib", "PIL", "safetensors"),
+    *("platformdirs", "requests", "urllib3"),
+}
 LIGHT_MODULES = (
     "multirate",
     "multirate.training.config",

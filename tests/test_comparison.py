@@ -196,6 +196,20 @@ SETTINGS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "special", "usual"),
+    [("objective", "beta-tcvae", "beta-vae"), ("optimizer", "adamax", "adam"), ("recalibrated", True, False)],
+)
+def test_a_special_setting_differs_from_the_usual_one_that_records_leave_out(
+    name: str, special: object, usual: object
+) -> None:
+    ours, theirs = make(MULTI_RATE, details={name: special}), make(BASELINES, "beta-VAE")
+    assert compare(ours, theirs).notes == (f"{name} differs: {special} for multi-rate, {usual} for beta-VAE",)
+    assert compare(theirs, ours).notes == (f"{name} differs: {usual} for beta-VAE, {special} for multi-rate",)
+    assert compare(ours, ours).notes == ()
+    assert compare(theirs, theirs).notes == ()
+
+
 @pytest.mark.parametrize("key", SETTINGS)
 def test_each_setting_that_differs_is_noted_and_equal_or_unknown_ones_are_not(key: str) -> None:
     ours, theirs = SETTINGS[key]

@@ -17,10 +17,9 @@ _SETTINGS = (
     "kl_schedule",
     "training_examples",
     "training_seed",
-    "objective",
-    "optimizer",
-    "recalibrated",
 )
+# Further ones, with the value of a curve that does not mention them: a record has them only where they are special.
+_USUAL = {"objective": "beta-vae", "optimizer": "adam", "recalibrated": False}
 
 
 def incompatible(curve: Curve, baseline: Curve) -> list[str]:
@@ -38,6 +37,10 @@ def differences(curve: Curve, baseline: Curve) -> list[str]:
         notes.append(f"different architecture: {counts[0]} and {counts[1]} parameters")
     settings = [(name, [getattr(curve, name)], [getattr(baseline, name)]) for name in ("model", "seed", "samples")]
     settings += [(name, known_values(curve, name), known_values(baseline, name)) for name in _SETTINGS]
+    settings += [
+        (name, known_values(curve, name) or [usual], known_values(baseline, name) or [usual])
+        for name, usual in _USUAL.items()
+    ]
     return notes + [
         f"{name} differs: {listed(ours)} for {curve.label}, {listed(theirs)} for {baseline.label}"
         for name, ours, theirs in settings

@@ -112,6 +112,11 @@ def recalibrate(
     return model
 
 
+def has_batchnorm(model: nn.Module) -> bool:
+    """Return whether a model has statistics that :func:`recalibrate` would replace."""
+    return bool(_norms(model))
+
+
 @contextmanager
 def _averaging(norms: list[BatchNorm]) -> Iterator[None]:
     """Put BatchNorms into training mode with plain averages, from nothing; the modes are given back by the caller."""

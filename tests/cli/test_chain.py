@@ -15,7 +15,7 @@ from tests.cli.conftest import SMALL
 
 import multirate as mr
 from multirate.cli.main import main
-from multirate.cli.shared import counted, parse_betas, parse_grid
+from multirate.cli.shared import Screen, Shared, counted, parse_betas, parse_grid
 from multirate.errors import DataError, UsageError
 from multirate.experiments import pictures
 
@@ -235,6 +235,24 @@ def test_inspect_of_a_run_shows_what_was_gated(
     assert gated[:2] == [("encoder.1", "encoder", 32), ("decoder.0", "decoder", 32)]
     assert gated[2:] == [("mean", "latent", 4), ("log_variance", "latent", 4), ("decoder.0", "latent", 4)]
     assert "converted it would be" in as_json(capsys, "inspect", str(baselines / "beta-1"))["model"]
+
+
+USELESS = [["--latents", "5"], ["--shape", "8"], ["--likelihood", "gaussian"], ["--model-options", "a=1"]]
+
+
+@pytest.mark.parametrize("option", [*USELESS, ["--response", "paper"]], ids=" ".join)
+def test_inspect_refuses_options_of_another_model_than_the_runs(
+    option: list[str], trained: Path, baselines: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(trained), *option]) == 2
+    assert f"{option[0]} does nothing for {trained}" in capsys.readouterr().err
+    assert main(["inspect", str(baselines / "beta-1"), *option]) == (0 if option[0] == "--response" else 2)
+
+
+def test_numbers_of_a_table_are_never_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"measure {i}" for i in range(14)], [f"{1234.5678 + i:.4f}" for i in range(14)]]
+    Screen(Shared()).table(rows)
+    assert [word for word in capsys.readouterr().out.split() if "." in word] == rows[1]
 
 
 def test_data_lists_and_describes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,9 +54,36 @@ def test_describe_says_what_is_missing_and_where_to_get_it(tmp_path, capsys):
     (tmp_path / "plain.bin").write_bytes(b"other")
     assert main(["data", "describe", "made", "--data-dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out
-    assert "ready        no: run `multirate data fetch made`" in lines
-    assert "plain.bin (damaged: its checksum differs)" in lines
+    assert "ready        no: a file is not the published one; remove it and run `multirate data fetch made`" in lines
+    assert "plain.bin (its checksum is another one)" in lines
     assert "asked.bin: missing: get it by hand from https://page.example/" in lines
+
+
+READY = {
+    "nothing": ((), "no: run `multirate data fetch made`"),
+    "all but what is fetched by hand": (("plain.bin",), "no: get the missing files by hand"),
+    "all": (("plain.bin", "asked.bin"), "yes"),
+}
+
+
+@pytest.mark.parametrize(("there", "said"), READY.values(), ids=READY.keys())
+def test_describe_says_what_to_do_next(tmp_path, capsys, there, said):
+    for name in there:
+        (tmp_path / name).write_bytes(BODY)
+    assert main(["data", "describe", "made", "--data-dir", str(tmp_path)]) == 0
+    assert f"ready        {said}\n" in capsys.readouterr().out
+
+
+def test_describe_says_that_dsprites_can_do_without_its_file(tmp_path, capsys):
+    assert main(["data", "describe", "dsprites", "--data-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out
+    assert "ready        yes: drawn here in seconds; the published file is optional\n" in lines
+    assert ".npz: missing, not needed\n" in lines
+
+
+def test_a_name_for_the_list_is_refused_rather_than_passed_over(capsys):
+    assert main(["data", "list", "mnist"]) == 2
+    assert "list takes no name; for one data set: multirate data describe mnist" in capsys.readouterr().err
 
 
 def test_fetch_prints_licence_source_and_size_once_and_says_what_is_to_be_done_by_hand(tmp_path, fetched, capsys):

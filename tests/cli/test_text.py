@@ -1,12 +1,15 @@
 """``multirate text``: what it prints, and options that do not go together."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+import multirate as mr
 from multirate.cli.main import main
 from multirate.cli.names import COMMANDS
+from multirate.data.vocabulary import Vocabulary
 
 LINES = [f"the {subject} sees a {thing}" for subject in ("cat", "dog") for thing in ("fish", "tree", "house")]
 TRAIN = ["--model", "lstm", "--latents", "3", "--epochs", "2", "--batch-size", "16"]
@@ -107,3 +110,21 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path, capsys: pytest.Captu
 
 def test_the_command_is_listed() -> None:
     assert "text" in COMMANDS
+
+
+def test_a_folded_text_model_keeps_its_vocabulary(texts: Path, tmp_path: Path) -> None:
+    assert main(["fold", str(texts / "run"), "--beta", "0.1", "--out", str(tmp_path / "plain")]) == 0
+    kept = Vocabulary.load(tmp_path / "plain" / "vocabulary.json")
+    assert kept == Vocabulary.load(texts / "run" / "vocabulary.json")
+    assert mr.load(tmp_path / "plain").vocabulary_size == len(kept)
+
+
+def test_a_report_writes_the_sentences_again_only_where_the_curve_is_newer(texts: Path) -> None:
+    run = texts / "run"
+    assert main(["evaluate", str(run), "--betas", "2"]) == 0
+    written = (run / "sentences.json").stat().st_mtime_ns
+    assert main(["report", str(run)]) == 0
+    assert (run / "sentences.json").stat().st_mtime_ns == written
+    os.utime(run / "curve.json")
+    assert main(["report", str(run)]) == 0
+    assert (run / "sentences.json").stat().st_mtime_ns > written

@@ -46,6 +46,14 @@ def test_digits_need_no_files():
     assert fetch("digits") == []
 
 
+def test_dsprites_is_ready_without_its_file_but_not_with_a_damaged_one(tmp_path):
+    said = describe("dsprites", tmp_path)
+    assert (said["ready"], said["without_files"]) == (True, "drawn here in seconds")
+    assert [(file["path"], file["needed"]) for file in said["files"]] == [(None, False)]
+    (tmp_path / said["files"][0]["name"]).write_bytes(b"damaged")
+    assert not describe("dsprites", tmp_path)["ready"]
+
+
 def test_fetch_downloads_what_is_missing(server, tmp_path, monkeypatch):
     files = tuple(RemoteFile(name, server.offer(name, name.encode())) for name in ("a", "b"))
     monkeypatch.setitem(DATA_SETS, "made", DataSet("none", "here", (1,), {}, files))

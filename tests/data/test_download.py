@@ -1,4 +1,5 @@
 import hashlib
+import os
 import socket
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def test_a_download_goes_to_the_folder_that_was_named(server, tmp_path, monkeypa
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     assert locate(file, "other") == tmp_path / "other" / "f.gz"
     assert locate(file, "set", tmp_path / "given") == tmp_path / "given" / "set" / "f.gz"
+
+
+def test_a_download_goes_to_the_cache_where_the_folder_of_the_variable_cannot_be_written(
+    server, tmp_path, cache, monkeypatch
+):
+    file = RemoteFile("f.gz", server.offer("f.gz", BODY), SHA256)
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "shared"))
+    (tmp_path / "shared").mkdir()
+    monkeypatch.setattr(os, "access", lambda folder, mode: Path(folder) != tmp_path / "shared")
+    assert locate(file, "set") == cache / "set" / "f.gz"
 
 
 def test_a_wrong_checksum_leaves_nothing_behind(server, cache):

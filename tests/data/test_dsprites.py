@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from multirate.data import dsprites, load
+from multirate.data import dsprites, dsprites_file, load
 from multirate.data.dsprites import COUNT, FILE, split_rows
 from multirate.data.dsprites_file import grid_factors, read_packed
 from multirate.data.dsprites_render import render
@@ -13,8 +13,9 @@ from multirate.errors import DataError, UsageError
 
 SIZES = {"train": 717_280, "validation": 10_000, "test": 10_000}
 FACTORS = {"colour": 1, "shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
-# Not a multiple of what is read at once.
-SMALL = 1_300
+CHUNK = dsprites_file._CHUNK
+# Not a multiple of what is read at once, which is 50 images here.
+SMALL = 130
 
 
 class Bomb:
@@ -33,8 +34,9 @@ def made_classes(count=SMALL):
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, monkeypatch):
     """Write an npz file as the published one is: compressed, with a pickled object beside the arrays."""
+    monkeypatch.setattr(dsprites_file, "_CHUNK", 50)
 
     def made(name=FILE, **changed):
         arrays = {
@@ -58,8 +60,9 @@ def test_the_published_file_is_read_to_the_bit_and_nothing_is_unpickled(write):
     np.testing.assert_array_equal(np.unpackbits(packed, axis=1), made_images().reshape(SMALL, -1))
 
 
-def test_reading_holds_a_fraction_of_the_pixels_in_memory(write):
-    count = 6_000
+def test_reading_holds_a_fraction_of_the_pixels_in_memory(write, monkeypatch):
+    monkeypatch.setattr(dsprites_file, "_CHUNK", CHUNK)
+    count = 5_000
     path = write(imgs=np.zeros((count, 64, 64), np.uint8), latents_classes=made_classes(count))
     tracemalloc.start()
     total = sum(len(chunk) for chunk in read_packed(path, count))
@@ -75,10 +78,10 @@ def test_other_types_of_integers_are_as_good_for_the_factors(write):
 
 
 BAD_ARRAYS = {
-    "fewer images": ({"imgs": made_images(10)}, "imgs is 10 x 64 x 64 uint8, not 1300 x 64 x 64 bytes"),
-    "another side": ({"imgs": np.zeros((SMALL, 32, 32), np.uint8)}, "imgs is 1300 x 32 x 32 uint8"),
-    "floats": ({"imgs": np.zeros((SMALL, 64, 64), np.float32)}, "imgs is 1300 x 64 x 64 float32"),
-    "wide integers": ({"imgs": np.zeros((SMALL, 64, 64), np.uint16)}, "imgs is 1300 x 64 x 64 uint16"),
+    "fewer images": ({"imgs": made_images(10)}, "imgs is 10 x 64 x 64 uint8, not 130 x 64 x 64 bytes"),
+    "another side": ({"imgs": np.zeros((SMALL, 32, 32), np.uint8)}, "imgs is 130 x 32 x 32 uint8"),
+    "floats": ({"imgs": np.zeros((SMALL, 64, 64), np.float32)}, "imgs is 130 x 64 x 64 float32"),
+    "wide integers": ({"imgs": np.zeros((SMALL, 64, 64), np.uint16)}, "imgs is 130 x 64 x 64 uint16"),
     "objects": ({"imgs": np.array([Bomb()], dtype=object)}, "imgs is 1 object"),
     "other order": ({"imgs": np.asfortranarray(np.zeros((SMALL, 64, 64), np.uint8))}, "in Fortran's order"),
     "gray": ({"imgs": made_images() * 255}, "imgs has a pixel of 255, not 0 or 1"),
@@ -112,7 +115,7 @@ def test_a_damaged_file_is_one_clear_error(write, tmp_path):
         list(read_packed(tmp_path / "absent.npz", SMALL))
 
 
-@pytest.mark.parametrize(("change", "message"), [(-4096, "imgs ends after 1,299 rows"), (1, "imgs is longer")])
+@pytest.mark.parametrize(("change", "message"), [(-4096, "imgs ends after 129 rows"), (1, "imgs is longer")])
 def test_an_array_that_differs_from_its_header_in_length_is_one_clear_error(write, change, message):
     path = write()
     with zipfile.ZipFile(path) as archive:
@@ -123,6 +126,16 @@ def test_an_array_that_differs_from_its_header_in_length_is_one_clear_error(writ
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(DataError, match=message):
+        list(read_packed(path, SMALL))
+
+
+def test_a_kind_of_compression_that_cannot_be_unpacked_piece_by_piece_is_refused(write):
+    path = write(imgs=None)
+    with zipfile.ZipFile(path) as archive:
+        classes = archive.read("latents_classes.npy")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("latents_classes.npy", classes)
+    with pytest.raises(DataError, match=r"latents_classes is not compressed by deflate.*remove it and fetch it again"):
         list(read_packed(path, SMALL))
 
 
@@ -174,9 +187,9 @@ def asked(monkeypatch):
 
     def prepared(name, key, shape, chunks):
         calls.append((name, key, shape, chunks))
-        return np.zeros(shape, dtype=np.uint8), "digest", None
+        return None, "digest", None
 
-    monkeypatch.setattr(dsprites, "prepared", prepared)
+    monkeypatch.setattr(dsprites, "prepared_rows", prepared)
     return calls
 
 

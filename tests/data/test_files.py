@@ -190,3 +190,9 @@ def test_unknown_kinds_and_missing_files_are_refused(tmp_path):
         load(tmp_path / "absent.npz")
     with pytest.raises(UsageError, match="size, crop and grayscale are for folders"):
         load(write(tmp_path / "mine.npy", x=X), size=8)
+
+
+def test_arrays_are_no_text(tmp_path):
+    np.save(tmp_path / "mine.npy", np.zeros((20, 3)))
+    with pytest.raises(UsageError, match=r"likelihood categorical is for text, and .*mine.npy is none"):
+        load(tmp_path / "mine.npy", likelihood="categorical")

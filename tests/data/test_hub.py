@@ -162,7 +162,9 @@ def test_a_part_that_is_the_only_one_is_cut(write, part):
         source = load(name, split)
         assert [text.split()[1] for text in texts(source)] == ["common"] * len(indices)
         assert source.details["split_seed"] == 0
-    assert texts(load(name, "train")) == [DOCUMENTS[i] for i in choose("train", {"train": 30}, "")[1]]
+    train = load(name, "train")
+    assert texts(train) == [DOCUMENTS[i] for i in choose("train", {"train": 30}, "")[1]]
+    assert load(name, "test").vocabulary == train.vocabulary == Vocabulary.build(texts(train))
 
 
 def test_a_missing_test_part_is_cut_from_train_and_validation_stays(write):
@@ -263,6 +265,11 @@ def test_a_folder_that_is_missing_or_empty_or_damaged_is_one_clear_error(tmp_pat
     with pytest.raises(DataError, match=r"cannot load hf:.*mine: .*; check the files") as raised:
         load(name)
     assert "\n" not in str(raised.value)
+
+
+def test_no_name_is_no_data_set():
+    with pytest.raises(UsageError, match="hf: needs the name of a data set or the path of a folder"):
+        load("hf:")
 
 
 def test_parts_without_train_are_named(write):

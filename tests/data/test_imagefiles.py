@@ -1,5 +1,7 @@
 import io
 import os
+import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -175,6 +177,23 @@ def test_a_member_too_large_for_an_image_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("multirate.data.imagefiles._LIMIT", 100)
     with pytest.raises(DataError, match="more than an image"):
         load(pack(tmp_path / "pets.zip", FLAT))
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_unpacks_to_more_than_it_declares_is_not_unpacked(tmp_path, kind):
+    path = pack(tmp_path / "bomb.zip", {f"{i}.png": bytes(1 << 21) for i in range(10)}, compression=kind)
+    content = bytearray(path.read_bytes())
+    start = 0
+    while (start := content.find(b"PK\x01\x02", start)) >= 0:
+        content[start + 24 : start + 28] = struct.pack("<I", 100)
+        start += 46
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"bomb.zip: \d.png is truncated or corrupt"):
+        load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 19
 
 
 @pytest.mark.parametrize("keep", [0, 0.5, 0.999])

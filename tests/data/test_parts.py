@@ -55,6 +55,14 @@ def test_a_member_that_is_no_file_or_missing_is_refused(tmp_path, member):
     assert not verify_part(PART, file)
 
 
+def test_a_link_in_an_archive_is_not_followed(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "link", "inner/a.txt")
+    with pytest.raises(DataError, match=r"holds no file inner/a.txt"):
+        read(PartFile(tmp_path / "all.tar.gz", "inner/a.txt"))
+
+
 @pytest.mark.parametrize("content", [b"one\n", b"", gzip.compress(CONTENT)[:15]])
 def test_a_file_of_other_or_damaged_content_is_not_verified(tmp_path, content):
     (tmp_path / "a.txt").write_bytes(content)

@@ -1,12 +1,14 @@
 import collections
 import hashlib
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
 
 from multirate.data.mapped import Survey
-from multirate.data.prepared import prepared, prepared_rows
+from multirate.data.prepared import prepared_rows
 from multirate.errors import DataError
 
 SHAPE = (50, 3, 4, 5)
@@ -42,13 +44,6 @@ def test_values_are_made_once_and_then_read_from_the_cache(cache):
         assert survey == Survey.of(VALUES)
     assert chunks.calls == 1
     assert [name.partition("-")[0] for name in names(cache)] == ["faces", "faces"]
-
-
-def test_the_array_can_be_mapped_instead(cache):
-    values, digest, survey = prepared("faces", KEY, SHAPE, Chunks())
-    np.testing.assert_array_equal(values, VALUES, strict=True)
-    assert isinstance(values, np.memmap)
-    assert (digest, survey) == prepared_rows("faces", KEY, SHAPE, Chunks())[1:]
 
 
 def test_another_key_or_shape_is_made_anew(cache):
@@ -88,6 +83,18 @@ def test_an_interruption_leaves_nothing(cache):
     with pytest.raises(KeyboardInterrupt):
         prepared_rows("faces", KEY, SHAPE, Chunks(fail_after=28))
     assert names(cache) == []
+
+
+def test_what_a_killed_process_left_is_removed_once_it_is_old(cache):
+    prepared_rows("faces", KEY, SHAPE, Chunks())
+    path = next(cache.rglob("*.npy"))
+    path.unlink()
+    old, new, other = (path.with_name(name) for name in (f".{path.name}.1-1", f".{path.name}.1-2", ".other.npy.1-1"))
+    for left, age in ((old, 2 * 3600), (new, 60), (other, 2 * 3600)):
+        left.write_bytes(b"half")
+        os.utime(left, (time.time() - age,) * 2)
+    prepared_rows("faces", KEY, SHAPE, Chunks())
+    assert [left.exists() for left in (old, new, other)] == [False, True, True]
 
 
 def test_pieces_that_do_not_add_up_leave_nothing(cache):

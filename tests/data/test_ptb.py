@@ -27,6 +27,8 @@ LAYOUTS = {
     "unpacked": "simple-examples/data/ptb.{}.txt",
 }
 
+PUBLISHED = DATA_SETS["ptb"]
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
@@ -167,9 +169,10 @@ def test_options_of_text_apply(tmp_path):
 REAL = {"train": (42_068, 887_521, 82), "validation": (3_370, 70_390, 74), "test": (3_761, 78_669, 77)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", REAL)
 def test_the_real_text_has_the_published_size(data_dir, monkeypatch, split):
-    monkeypatch.undo()
+    monkeypatch.setitem(DATA_SETS, "ptb", PUBLISHED)
     if not (data_dir / "ptb").is_dir():
         pytest.skip("no ptb/ in the folder of real data sets")
     sentences, words, longest = REAL[split]
@@ -181,8 +184,9 @@ def test_the_real_text_has_the_published_size(data_dir, monkeypatch, split):
     assert ((batch == 3).sum(1) == 1).all()
 
 
+@pytest.mark.slow
 def test_the_real_files_are_the_published_ones(data_dir, monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.setitem(DATA_SETS, "ptb", PUBLISHED)
     if not (data_dir / "ptb").is_dir():
         pytest.skip("no ptb/ in the folder of real data sets")
     assert describe("ptb", data_dir)["ready"]

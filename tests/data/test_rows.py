@@ -1,9 +1,11 @@
 import os
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from multirate.data import rows as rows_module
 from multirate.data.rows import RowFile
 from multirate.errors import DataError
 
@@ -15,6 +17,7 @@ ROWS = {
     "the last": np.array([999]),
     "close together": np.array([5, 3, 9, 3]),
     "far apart": np.array([900, 3, 999, 0, 3]),
+    "many, far apart": np.arange(0, 1000, 83)[::-1],
     "backwards": np.arange(999, -1, -1),
 }
 
@@ -27,8 +30,10 @@ def file(tmp_path, request, monkeypatch):
     return RowFile(tmp_path / "mine.npy")
 
 
+@pytest.mark.parametrize("block", [1, 100, 1 << 22])
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS.keys())
-def test_rows_are_those_of_the_array(file, rows):
+def test_rows_are_those_of_the_array(file, rows, block, monkeypatch):
+    monkeypatch.setattr("multirate.data.rows._BLOCK", block)
     values = file.read(rows)
     np.testing.assert_array_equal(values, ARRAY[rows], strict=True)
     assert values.flags.writeable
@@ -39,6 +44,15 @@ def test_rows_are_those_of_the_array(file, rows):
         1000,
         True,
     )
+
+
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS.keys())
+def test_a_system_that_reads_less_than_asked_for_is_asked_again(file, rows, monkeypatch):
+    whole = rows_module._read_at
+    monkeypatch.setattr(
+        rows_module, "_read_at", lambda descriptor, size, offset: whole(descriptor, min(size, 7), offset)
+    )
+    np.testing.assert_array_equal(file.read(rows), ARRAY[rows], strict=True)
 
 
 @pytest.mark.parametrize("rows", [ROWS["the last"], ROWS["far apart"], ROWS["all"]])
@@ -69,3 +83,17 @@ def test_an_archive_of_arrays_is_no_array(tmp_path):
     np.savez(tmp_path / "mine.npz", ARRAY)
     with pytest.raises(ValueError, match="no array, or several"):
         RowFile(tmp_path / "mine.npz")
+
+
+def test_reading_needs_little_more_memory_than_what_is_returned(tmp_path):
+    np.save(tmp_path / "large.npy", np.zeros((64, 1 << 20), dtype=np.uint8))
+    large = RowFile(tmp_path / "large.npy")
+    tracemalloc.start()
+    large.read(np.arange(64))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.25 * (64 << 20)
+
+
+def test_no_rows_are_an_empty_array(file):
+    assert file.read(np.arange(0)).shape == (0, 3, 5)

@@ -344,3 +344,42 @@ def test_bad_values_are_named_by_file_and_first_index():
 def test_a_scale_that_is_no_number_is_refused(scale):
     with pytest.raises(UsageError, match="scale must be a number"):
         TensorSource(UNIT, scale=scale)
+
+
+# More examples than are looked at together.
+MANY = torch.arange(10_000).remainder(2).to(torch.uint8).view(-1, 1)
+
+
+@pytest.mark.parametrize("values", [MANY.mul(255), MANY.float(), MANY.float() / 2], ids=["bytes", "bits", "floats"])
+def test_values_are_compared_a_few_examples_at_a_time(values, monkeypatch):
+    compared = []
+
+    def equal(self, other):
+        compared.append(len(self))
+        return torch.eq(self, other)
+
+    monkeypatch.setattr("multirate.data.source._CHUNK", 4096)
+    monkeypatch.setattr(torch.Tensor, "__eq__", equal)
+    TensorSource(values)
+    assert 0 < max(compared) <= 4096
+
+
+@pytest.mark.parametrize("place", [0, 4095, 4096, 9999])
+@pytest.mark.parametrize("chunk", [4096, 1 << 22])
+def test_one_value_among_many_decides(place, chunk, monkeypatch):
+    monkeypatch.setattr("multirate.data.source._CHUNK", chunk)
+    assert TensorSource(MANY.mul(255)).likelihood == TensorSource(MANY.float()).likelihood == "bernoulli"
+    for values, other in ((MANY.mul(255), 7), (MANY.float(), 0.5)):
+        assert TensorSource(values.index_fill(0, torch.tensor([place]), other)).likelihood == "gaussian"
+    with pytest.raises(DataError, match=f"1 of 10,000 examples hold NaN.*the first at index {place};"):
+        TensorSource(MANY.float().index_fill(0, torch.tensor([place]), float("nan")))
+
+
+def test_an_array_of_bytes_that_is_mapped_to_be_written_to_stays_on_disk(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (N, 3, 4), dtype=np.uint8)
+    np.save(tmp_path / "mine.npy", values)
+    mapped = np.load(tmp_path / "mine.npy", mmap_mode="c")
+    source = as_source(mapped)
+    assert torch.equal(source.batch(torch.arange(N)), torch.from_numpy(values).float() / 255)
+    assert np.shares_memory(source._values.numpy(), mapped)
+    assert not np.shares_memory(as_source(np.load(tmp_path / "mine.npy", mmap_mode="r"))._values.numpy(), mapped)

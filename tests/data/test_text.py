@@ -233,6 +233,13 @@ def test_a_bad_file_is_one_clear_error(tmp_path, name, content, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("vocabulary", [5, True, ["a"]])
+def test_a_vocabulary_that_is_no_path_is_refused(tmp_path, vocabulary):
+    (tmp_path / "mine.txt").write_text("a b\n" * 20)
+    with pytest.raises(UsageError, match="vocabulary is the path of a saved vocabulary; got"):
+        load(tmp_path / "mine.txt", vocabulary=vocabulary)
+
+
 def test_an_unknown_option_is_refused_with_those_for_text(tmp_path):
     with pytest.raises(
         UsageError, match=r"unknown option 'size'.*choose from max_words, vocabulary_size, min_count, voc"
@@ -252,6 +259,14 @@ def test_folders_of_other_things_are_no_text(tmp_path):
     assert not is_text(tmp_path)
     assert is_text(tmp_path / "readme.txt")
     assert not is_text(tmp_path / "readme.md")
+
+
+def test_a_folder_of_images_may_have_lists_of_its_files_beside_them(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train.txt").write_text("train/0.png\n" * 20)
+    assert not is_text(tmp_path)
+    (tmp_path / "train").rmdir()
+    assert is_text(tmp_path)
 
 
 def test_empty_lines_do_not_move_the_cuts(tmp_path):

@@ -1,7 +1,9 @@
 import collections
 import hashlib
 import json
+import os
 import shutil
+import sys
 import threading
 
 import pytest
@@ -240,3 +242,30 @@ def test_an_error_of_the_server_leaves_what_was_there(server, target):
         download(url, target, MD5)
     server.offer("f.bin", BODY, ranges=True)
     assert download(url, target, MD5).read_bytes() == BODY
+
+
+def test_a_lock_on_a_part_that_was_renamed_in_the_meantime_is_taken_again(target, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    target.parent.mkdir()
+    part = target.with_name("f.bin.part")
+    waited = []
+
+    def lock(file, kind):
+        if not waited:
+            part.rename(target)
+        waited.append(os.fstat(file.fileno()).st_ino)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    part.write_bytes(BODY)
+    assert download("http://127.0.0.1:9/f.bin", target, MD5).read_bytes() == BODY
+    assert len(set(waited)) == len(waited) == 2
+    assert files(target) == ["f.bin"]
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_no_connection_is_one_clear_error_and_leaves_nothing(target, monkeypatch, locks):
+    if not locks:
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(DataError, match=r"cannot download f.bin \(no connection to the server\); check the network"):
+        download("http://127.0.0.1:9/f.bin", target, MD5)
+    assert files(target) == []

@@ -24,6 +24,9 @@ def content_of(split, label=""):
     return "".join(f"{label}{line}\n" for line in TEXT[split]).encode()
 
 
+PUBLISHED = DATA_SETS["yahoo"]
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Yahoo Answers with as few documents, and of this content."""
@@ -167,8 +170,9 @@ def test_a_damaged_file_is_not_ready(tmp_path):
 
 
 # As `wc`, `sort -u` and `awk` count them in the published validation and test files.
+@pytest.mark.slow
 def test_the_real_files_are_the_published_ones(data_dir, monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.setitem(DATA_SETS, "yahoo", PUBLISHED)
     if not (data_dir / "yahoo").is_dir():
         pytest.skip("no yahoo/ in the folder of real data sets")
     assert describe("yahoo", data_dir)["ready"]

@@ -45,6 +45,12 @@ def test_an_option_without_name_or_value_is_refused(option: str) -> None:
         RunSpec(model_options=(option,))
 
 
+@pytest.mark.parametrize("option", ["hidden=[8", "hidden={", "hidden=a: b: c"])
+def test_a_value_that_is_no_yaml_is_refused(option: str) -> None:
+    with pytest.raises(UsageError, match="a model option has a value in YAML"):
+        RunSpec(model_options=(option,))
+
+
 def test_text_brings_the_size_of_its_vocabulary(text: Path) -> None:
     source = load_data(RunSpec(data=str(text), model="lstm"), "train")
     assert source.vocabulary is not None

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 import multirate as mr
+from multirate.data import load
+from multirate.data.vocabulary import Vocabulary
 from multirate.errors import DataError, UsageError
-from multirate.experiments.pictures import draw, draw_pictures, report
 from multirate.experiments.building import FirstExamples
-from multirate.experiments.run import evaluate_run, open_run, train
+from multirate.experiments.pictures import draw, draw_pictures, report
+from multirate.experiments.run import evaluate_run, open_run, recalibration_data, train
 from multirate.experiments.spec import RunSpec
 from multirate.models.gaussian import GaussianVAE
+from multirate.objectives.names import POSTERIOR_OBJECTIVES
 
 
 def test_the_first_examples_are_those_of_the_source() -> None:
@@ -124,6 +127,75 @@ def test_bernoulli_is_refused_for_data_beyond_0_and_1_before_anything_is_written
     with pytest.raises(UsageError, match=r"--data-options scale=.*--likelihood gaussian"):
         train(spec, mr.TrainConfig(epochs=1), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_discretised_logistics_are_refused_for_data_beyond_0_and_1_before_anything_is_written(tmp_path: Path) -> None:
+    torch.save(torch.rand(64, 3, 32, 32) * 2, tmp_path / "images.pt")
+    spec = RunSpec(data=str(tmp_path / "images.pt"), model="nvae", likelihood="discretized_logistic")
+    with pytest.raises(UsageError, match=r"images has values from \S+ to \S+, but .* divided by 255, in \[0, 1\]"):
+        train(spec, mr.TrainConfig(epochs=1), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("objective", POSTERIOR_OBJECTIVES)
+def test_objectives_that_need_one_latent_vector_are_refused_for_groups_before_anything_is_written(
+    objective: Any, tmp_path: Path
+) -> None:
+    torch.save(torch.rand(16, 1, 28, 28).round(), tmp_path / "images.pt")
+    spec = RunSpec(data=str(tmp_path / "images.pt"), model="nvae")
+    with pytest.raises(UsageError, match=f"objective {objective} needs one Gaussian latent vector"):
+        train(spec, mr.TrainConfig(epochs=1, objective=objective), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def text_spec(path: Path, words: str) -> RunSpec:
+    path.write_text("".join(f"{word} {other}\n" for word in words for other in words))
+    return RunSpec(data=str(path), model="lstm", latents=2, model_options=("embedding=3", "hidden=4"))
+
+
+def test_a_run_keeps_its_own_vocabulary_not_that_of_a_command_that_was_refused(tmp_path: Path) -> None:
+    first, second = text_spec(tmp_path / "first.txt", "abcdef"), text_spec(tmp_path / "second.txt", "uvwxyz")
+    with pytest.raises(UsageError, match="plateau"):
+        train(first, mr.TrainConfig(epochs=1, decay="plateau"), tmp_path / "run", progress=False)
+    train(second, mr.TrainConfig(epochs=1), tmp_path / "run", progress=False)
+    assert Vocabulary.load(tmp_path / "run" / "vocabulary.json") == load(tmp_path / "second.txt").vocabulary
+    assert evaluate_run(open_run(tmp_path / "run"), 2, progress=False).data == "second"
+    with pytest.raises(UsageError, match="already holds a run"):
+        train(first, mr.TrainConfig(epochs=1), tmp_path / "run", progress=False)
+    assert Vocabulary.load(tmp_path / "run" / "vocabulary.json") == load(tmp_path / "second.txt").vocabulary
+
+
+@pytest.mark.parametrize("name", ["a: b", "12 #3", "'ü'"])
+def test_another_text_is_measured_whatever_the_name_of_the_runs_folder(name: str, tmp_path: Path) -> None:
+    first, second = text_spec(tmp_path / "first.txt", "abcdef"), text_spec(tmp_path / "second.txt", "efghij")
+    train(first, mr.TrainConfig(epochs=1), tmp_path / name, progress=False)
+    curve = evaluate_run(open_run(tmp_path / name, data=second.data), 2, progress=False)
+    assert (curve.data, curve.details["epochs"]) == ("second", 1)
+
+
+def test_a_run_of_images_measured_on_text_is_told_of_the_model_alone(tmp_path: Path) -> None:
+    train(RunSpec(hidden=(8,), latents=2, examples=64), mr.TrainConfig(epochs=1), tmp_path / "run", progress=False)
+    text = text_spec(tmp_path / "words.txt", "abcdef").data
+    with pytest.raises(UsageError, match=r"choose a text model, such as lstm$"):
+        evaluate_run(open_run(tmp_path / "run", data=text), 2, progress=False)
+
+
+def test_recalibrating_without_a_batchnorm_is_refused(tmp_path: Path) -> None:
+    train(RunSpec(hidden=(8,), latents=2, examples=64), mr.TrainConfig(epochs=1), tmp_path, progress=False)
+    with pytest.raises(UsageError, match="no BatchNorm"):
+        evaluate_run(open_run(tmp_path), 2, recalibrate=True, progress=False)
+    assert not (tmp_path / "curve.json").exists()
+
+
+def test_statistics_come_from_the_data_that_the_run_was_trained_on(tmp_path: Path) -> None:
+    for name, n in (("own", 16), ("other", 20)):
+        torch.save(torch.rand(n, 1, 28, 28).round(), tmp_path / f"{name}.pt")
+    spec = RunSpec(data=str(tmp_path / "own.pt"), model="nvae", latents=2, examples=8)
+    train(spec, mr.TrainConfig(epochs=1), tmp_path / "run", progress=False)
+    run = open_run(tmp_path / "run", data=str(tmp_path / "other.pt"))
+    found = recalibration_data(run)
+    assert (found.name, found.split, len(found)) == ("own", "train", 8)
+    assert run.spec.data == str(tmp_path / "other.pt")
 
 
 @pytest.mark.parametrize("option", [{"beta_low": 0.1}, {"beta_high": 3.0}, {"response": "paper"}])

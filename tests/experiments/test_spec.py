@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from multirate.beta import BetaRange
-from multirate.errors import BetaError, UsageError
 from multirate.data import as_source
+from multirate.errors import BetaError, UsageError
 from multirate.experiments.building import build_model
 from multirate.experiments.spec import RunSpec
 

@@ -231,3 +231,8 @@ def test_an_option_that_cannot_be_right_is_refused(model, z, how, options, messa
     needed = {"limit": LIMIT} | ({"generator": generator(0)} if how is sampled else {})
     with pytest.raises(UsageError, match=message):
         how(model.step, model.initial_state(z), **needed | options)
+
+
+def test_draws_at_the_smallest_temperature_are_the_likeliest_words(model, z):
+    cold = sampled(model.step, model.initial_state(z), limit=LIMIT, generator=generator(0), temperature=1e-320)
+    assert torch.equal(cold.words, greedy(model.step, model.initial_state(z), limit=LIMIT).words)

@@ -35,6 +35,7 @@ WRONG = [
     ("convnet", {"shape": (784,)}, r"\(C, 28, 28\)"),
     ("mlp", {"hidden": ()}, "hidden"),
     ("mlp", {"shape": (0, 3)}, "shape"),
+    ("mlp", {"decoder_activation": {"relu": 1}}, "decoder_activation must be one of relu, tanh; got {'relu': 1}"),
     ("linear", {"latents": 0}, "latents"),
     ("linear", {"likelihood": "poisson"}, "bernoulli, gaussian, squared_error, gaussian_learned"),
     ("mlp", {"width": 3}, "shape, latents, hidden, likelihood"),

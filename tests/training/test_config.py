@@ -4,7 +4,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from multirate.errors import UsageError
-from multirate.objectives.names import OBJECTIVE_NAMES
+from multirate.objectives.names import OBJECTIVE_NAMES, POSTERIOR_OBJECTIVES
 from multirate.training.config import TrainConfig
 
 WRONG = [
@@ -55,6 +55,19 @@ def test_a_value_that_cannot_be_right_is_refused_by_name(options):
     ((name, value),) = options.items()
     with pytest.raises(UsageError, match=f"{name} must be .*; got .*{value}"):
         TrainConfig(**options)
+
+
+@pytest.mark.parametrize("objective", POSTERIOR_OBJECTIVES)
+def test_an_objective_that_compares_examples_takes_no_batch_of_one(objective):
+    TrainConfig(objective=objective, batch_size=2)
+    with pytest.raises(UsageError, match=f"batch_size must be at least 2 with objective {objective}.*; got 1"):
+        TrainConfig(objective=objective, batch_size=1)
+
+
+def test_the_estimator_goes_with_the_total_correlation_only():
+    assert TrainConfig(objective="beta-tcvae", tc_estimator="weighted").tc_estimator == "weighted"
+    with pytest.raises(UsageError, match="tc_estimator weighted goes with objective beta-tcvae, not dip-vae-i"):
+        TrainConfig(objective="dip-vae-i", tc_estimator="weighted")
 
 
 def test_the_objectives_are_those_that_there_are():

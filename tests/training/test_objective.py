@@ -11,7 +11,7 @@ from torch import nn
 import multirate as mr
 from multirate.beta import BetaRange
 from multirate.errors import UsageError
-from multirate.models import mlp
+from multirate.models import lstm, mlp
 from multirate.objectives import beta_vae
 from multirate.seeding import seeded
 from multirate.training import TrainConfig, fit
@@ -81,6 +81,13 @@ def test_a_recurrent_layer_asks_for_one_beta_a_step():
             self.decoder = nn.Linear(3, 2)
 
     assert one_beta_a_step(mr.convert(Recurrent(), RANGE, response="film"), beta_vae)
+
+
+def test_gated_recurrent_layers_are_not_compiled():
+    with seeded(0):
+        model = mr.convert(lstm((4,), 2, 8, 3, 3), RANGE)
+    with pytest.raises(UsageError, match=r"compile does not go with .* \(encoder.lstm\)"):
+        fit(model, torch.tensor([[4, 5, 3]] * 32), compile=True, **FAST)
 
 
 @pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in COUPLING), ("free-bits", {"free_bits": 0.1})])

@@ -29,6 +29,8 @@ def run(options: Options) -> None:
     """List, describe or fetch."""
     screen = Screen(options.shared)
     if options.action == "list":
+        if options.name is not None:
+            raise UsageError(f"list takes no name; for one data set: multirate data describe {options.name}")
         _list(screen)
     elif options.name is None:
         raise UsageError(f"say which data set: multirate data {options.action} NAME")
@@ -59,10 +61,10 @@ def _describe(screen: Screen, name: str, data_dir: str | None) -> None:
     from multirate.data.catalog import describe
 
     about = describe(name, data_dir)
-    shown: dict[str, Any] = {key: value for key, value in about.items() if key != "files"}
+    shown: dict[str, Any] = {key: value for key, value in about.items() if key not in ("files", "without_files")}
     shown["shape"] = "x".join(map(str, shown["shape"]))
     shown["examples"] = ", ".join(f"{split} {count:,}" for split, count in shown["examples"].items())
-    shown["ready"] = "yes" if shown["ready"] else f"no: run `multirate data fetch {name}`"
+    shown["ready"] = _readiness(about)
     for key, value in shown.items():
         screen.say(f"{key:<12} {value}")
     for file in about["files"]:
@@ -70,7 +72,20 @@ def _describe(screen: Screen, name: str, data_dir: str | None) -> None:
     screen.result(about)
 
 
+def _readiness(about: dict[str, Any]) -> str:
+    missing = [file for file in about["files"] if file["path"] is None]
+    if about["ready"]:
+        replaced = missing and about["without_files"]
+        return f"yes: {about['without_files']}; the published file is optional" if replaced else "yes"
+    if any(file["verified"] is False for file in about["files"]):
+        return f"no: a file is not the published one; remove it and run `multirate data fetch {about['name']}`"
+    if all(file.get("by_hand") for file in missing):
+        return "no: get the missing files by hand"
+    return f"no: run `multirate data fetch {about['name']}`"
+
+
 def _state(file: dict[str, Any]) -> str:
     if file["path"] is None:
-        return f"missing: get it by hand from {file['url']}" if file.get("by_hand") else "missing"
-    return f"{file['path']} (damaged: its checksum differs)" if file["verified"] is False else str(file["path"])
+        missing = "missing" if file["needed"] else "missing, not needed"
+        return f"{missing}: get it by hand from {file['url']}" if file.get("by_hand") else missing
+    return f"{file['path']} (its checksum is another one)" if file["verified"] is False else str(file["path"])

@@ -22,7 +22,7 @@ class Options:
     beta: float
     """Beta to fold at, in the model's range."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder to write: model.safetensors and model.json."""
+    """Folder to write: model.safetensors and model.json, and of a text run its vocabulary.json."""
     recalibrate: bool = False
     """Estimate BatchNorm statistics anew at this beta, on the run's training data."""
     shared: SharedOptions = field(default_factory=Shared)
@@ -52,10 +52,12 @@ def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = F
         The plain model's number of parameters.
 
     Raises:
-        UsageError: if the run is a plain VAE already, ``out`` is not empty, or beta is out of range.
+        UsageError: if the run is a plain VAE already, ``out`` is not empty, beta is out of range, or there is no
+            BatchNorm to recalibrate.
         DataError: if the run is not finished.
     """
-    from multirate.experiments.run import open_run
+    from multirate.experiments.run import VOCABULARY, open_run, recalibration_data
+    from multirate.files import write_atomic
     from multirate.fold import fold
     from multirate.saving import save
     from multirate.wrapper import MultiRate
@@ -67,10 +69,11 @@ def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = F
         raise UsageError(f"{out} is not an empty folder; choose another")
     plain = fold(done.model, beta)
     if recalibrated:
-        from multirate.experiments.building import load_data
         from multirate.recalibrate import recalibrate
 
-        recalibrate(plain, load_data(done.spec, "train"))
+        recalibrate(plain, recalibration_data(done))
     about = {"folded_at_beta": beta, "folded_from": folder.name, "recalibrated": recalibrated}
     save(plain, out, about)
+    if (folder / VOCABULARY).exists():
+        write_atomic(out / VOCABULARY, (folder / VOCABULARY).read_bytes())
     return sum(parameter.numel() for parameter in plain.parameters())

@@ -41,7 +41,7 @@ def run(options: Options) -> None:
     if options.model in MODEL_NAMES:
         base, plan, title = _built_in(options)
     elif Path(options.model).is_dir():
-        base, plan, title = _of_run(Path(options.model), options.response)
+        base, plan, title = _of_run(Path(options.model), options)
     else:
         raise UsageError(f"no model or run {options.model!r}; choose {', '.join(MODEL_NAMES)} or the folder of a run")
     parameters = sum(parameter.numel() for parameter in base.parameters())
@@ -69,16 +69,20 @@ def _built_in(options: Options) -> tuple[Any, Any, str]:
     return base, plan(base, response=options.response), f"{options.model}, not trained"
 
 
-def _of_run(folder: Path, response: str) -> tuple[Any, Any, str]:
+def _of_run(folder: Path, options: Options) -> tuple[Any, Any, str]:
     from multirate.experiments.run import open_run
     from multirate.plan import plan
     from multirate.wrapper import MultiRate
 
     done = open_run(folder)
+    of_built_in = ("shape", "latents", "likelihood", "model_options")
+    for name in (*of_built_in, "response") if isinstance(done.model, MultiRate) else of_built_in:
+        if getattr(options, name) != getattr(Options, name):
+            raise UsageError(f"--{name.replace('_', '-')} does nothing for {folder}, which has its own; leave it out")
     if isinstance(done.model, MultiRate):
         known = {layer.name for layer in done.model.plan.gated}
         skipped = tuple(s for s in plan(done.model.base).skipped if s.name not in known)
         title = f"{folder}: multi-rate {done.spec.model} over {done.model.beta_range}"
         return done.model.base, dataclasses.replace(done.model.plan, skipped=skipped), title
     title = f"{folder}: beta-VAE {done.spec.model} at beta {done.beta:g}; converted it would be"
-    return done.model, plan(done.model, response=response), title
+    return done.model, plan(done.model, response=options.response), title

@@ -57,7 +57,9 @@ class Screen:
         for row in rows[1:]:
             table.add_row(*row)
         console = Console(file=sys.stderr if self.json else sys.stdout)
-        console.width = max(console.width, 100)
+        # However narrow the terminal: a number that is cut short is another number.
+        needed = console.measure(table, options=console.options.update(width=1000)).maximum
+        console.width = max(console.width, 100, needed)
         console.print(table)
 
     def curve(self, curve: "Curve") -> None:

@@ -22,6 +22,7 @@ class DataSet:
         files: what has to be on disk.
         parts: files by split that do in place of ``files``, if all that are needed are on disk.
         megabytes: about how much ``files`` are, in millions of bytes.
+        without_files: how the examples are had where ``files`` are not on disk, if they can be.
     """
 
     licence: str
@@ -31,6 +32,7 @@ class DataSet:
     files: tuple[RemoteFile, ...] = ()
     parts: dict[str, Part] = field(default_factory=dict)
     megabytes: float | None = None
+    without_files: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", tuple(replace(file, notice=self.notice) for file in self.files))
@@ -180,6 +182,7 @@ DATA_SETS: dict[str, DataSet] = {
             {"dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz": "md5:7da33b31b13a06f4b04a70402ce90c2e"},
         ),
         megabytes=27,
+        without_files="drawn here in seconds",
     ),
     "ptb": DataSet(
         licence="that of LDC99T42, the Penn Treebank, held by the LDC: the text may be used but not passed on",
@@ -247,7 +250,8 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
 
     Returns:
         JSON values: ``name``, ``description``, ``licence``, ``source``, ``shape``, ``examples`` of each split,
-        ``ready`` (every file is there and none fails its checksum) and ``files``, each with ``name``, ``url``,
+        ``ready`` (every file is there, or can be done without, and none fails its checksum), ``without_files`` (how it
+        can be done, or None) and ``files``, each with ``name``, ``url``,
         ``checksum``, ``path`` and ``bytes`` (None if missing), ``verified`` (None if missing, or if no checksum was
         published), and ``by_hand`` where a file has no plain address.
 
@@ -267,6 +271,7 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
                 "bytes": path.stat().st_size if path else None,
                 "verified": verify(file, path) if path else None,
                 "by_hand": file.by_hand,
+                "needed": entry.without_files is None,
             }
         )
     return {
@@ -277,8 +282,10 @@ def describe(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
         "shape": list(entry.shape),
         "examples": dict(entry.examples),
         "ready": all(
-            file["verified"] is not False and (file["path"] or not file.get("needed", True)) for file in files
+            file["verified"] is not False and (file["path"] is not None or not file.get("needed", True))
+            for file in files
         ),
+        "without_files": entry.without_files,
         "files": files,
     }
 

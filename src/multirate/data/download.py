@@ -40,9 +40,9 @@ class RemoteFile:
 
 def cache_folder() -> Path:
     """Return the user's cache folder for multirate; it need not exist."""
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("multirate"))
+    return Path(platformdirs.user_cache_dir("multirate"))
 
 
 def search_folders(data_dir: str | Path | None = None) -> list[Path]:

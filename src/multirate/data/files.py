@@ -83,6 +83,8 @@ def load_path(
     """
     if key is not None and not isinstance(key, str):
         raise UsageError(f"key is the name of an array; got {key!r}")
+    if likelihood == "categorical":
+        raise UsageError(f"likelihood categorical is for text, and {path} is none; choose bernoulli or gaussian")
     limit = check_memory_limit(memory_limit)
     if path.is_dir() or path.suffix.lower() == ".zip":
         if key is not None:

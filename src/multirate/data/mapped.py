@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multirate.data.rows import RowFile
-from multirate.data.source import NUMERIC_KINDS, Likelihood, Source, TensorSource, tensor_of
+from multirate.data.source import NUMERIC_KINDS, Likelihood, Source, TensorSource, divisor, tensor_of
 from multirate.errors import DataError, UsageError
 
 MEMORY_LIMIT = 1024.0
@@ -113,7 +113,7 @@ class MappedSource(Source):
         if labels is not None and labels.shape != self._rows.shape:
             raise DataError(f"{where}: {len(self._rows):,} examples but labels of shape {list(labels.shape)}")
         survey = survey or self._survey(where)
-        scale = _divisor(scale, file.dtype, survey)
+        scale = divisor(scale, survey.high, is_bytes=file.dtype == np.uint8)
         low, high = survey.low / scale, survey.high / scale
         if likelihood is None:
             binary = survey.two and {low, high} <= {0, 1} and (file.dtype == np.uint8 or scale == 1)
@@ -188,13 +188,3 @@ def source_of(
     if len(chosen) * file.row_bytes > check_memory_limit(memory_limit) or file.row_bytes == 0:
         return MappedSource(file, chosen, arrange=arrange, survey=survey, **record)
     return TensorSource(tensor_of(arrange(file.read(chosen)), record["name"]), **record)
-
-
-def _divisor(scale: float | None, kind: np.dtype[Any], survey: Survey) -> float:
-    if scale is None:
-        return 255.0 if kind == np.uint8 and survey.high > 1 else 1.0
-    if isinstance(scale, bool) or not isinstance(scale, int | float):
-        raise UsageError(f"scale must be a number, such as 255; got {scale!r}")
-    if not scale > 0:
-        raise UsageError(f"values are divided by the scale, which must be above 0; got {scale}")
-    return scale

@@ -10,6 +10,6 @@ DATA_NAMES: dict[str, str] = {
     "svhn": "99,289 street view house numbers, cropped digits, 3x32x32",
     "celeba": "202,599 aligned faces, centre crop of 148, 3x64x64: files to be fetched by hand",
     "dsprites": "737,280 sprites of 6 known factors, 64x64, binary: drawn here unless fetched",
-    "ptb": "49,199 sentences of the Wall Street Journal (Penn Treebank), 10,000 different words",
+    "ptb": "49,199 sentences of the Wall Street Journal (Penn Treebank), 10,000 words with unknown and end",
     "yahoo": "120,000 questions with an answer (Yahoo Answers), 20,000 different words",
 }

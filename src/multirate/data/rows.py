@@ -68,23 +68,24 @@ class RowFile:
             part = rows[start : start + step]
             first, last = int(part.min()), int(part.max())
             if last - first < 4 * len(part):
-                values[start : start + step] = self._span(first, last - first + 1)[part - first]
+                values[start : start + step] = self._array(self._bytes(first, last - first + 1))[part - first]
             else:
-                for place, row in enumerate(part.tolist(), start):
-                    values[place] = self._span(row, 1)[0]
+                values[start : start + step] = self._array(b"".join([self._bytes(row, 1) for row in part.tolist()]))
         return values
 
-    def _span(self, first: int, count: int) -> NDArray[Any]:
+    def _bytes(self, first: int, count: int) -> bytes:
         """Read rows that follow each other."""
         wanted, start = count * self.row_bytes, self._offset + first * self.row_bytes
-        pieces: list[bytes] = []
-        while wanted > 0:
-            piece = _read_at(self._descriptor, wanted, start)
-            if not piece:
+        content = _read_at(self._descriptor, wanted, start)
+        while len(content) < wanted:
+            more = _read_at(self._descriptor, wanted - len(content), start + len(content))
+            if not more:
                 raise DataError(f"{self.path} became shorter while it was read; write it again, then start again")
-            pieces.append(piece)
-            start, wanted = start + len(piece), wanted - len(piece)
-        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            content += more
+        return content
+
+    def _array(self, content: bytes) -> NDArray[Any]:
+        count = len(content) // max(1, self.row_bytes)
         return np.frombuffer(content, dtype=self.dtype).reshape(count, *self.shape[1:])
 
 

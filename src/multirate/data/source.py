@@ -21,6 +21,9 @@ NUMERIC_KINDS = "buif"
 
 _PROBES = 32
 
+# Values that are looked at together.
+_CHUNK = 1 << 22
+
 
 class Source(ABC):
     """Examples of one split of one data set, fetched by index.
@@ -141,14 +144,9 @@ class TensorSource(Source):
         low, high = (
             float(end) for end in torch.aminmax(stored.to(torch.uint8) if stored.dtype == torch.bool else stored)
         )
-        if scale is None:
-            scale = 255.0 if stored.dtype == torch.uint8 and high > 1 else 1.0
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise UsageError(f"scale must be a number, such as 255; got {scale!r}")
-        if not scale > 0:
-            raise UsageError(f"values are divided by the scale, which must be above 0; got {scale}")
+        scale = divisor(scale, high, is_bytes=stored.dtype == torch.uint8)
         binary = stored.dtype == torch.bool and scale == 1
-        if stored.dtype == torch.uint8 and bool(((stored == 0) | (stored == scale)).all()):
+        if stored.dtype == torch.uint8 and _holds_only_0_and(scale, stored):
             binary, stored = True, stored.bool()
         if likelihood is None:
             likelihood = "bernoulli" if binary else "gaussian"
@@ -291,7 +289,9 @@ def as_source(
 
     Args:
         data: a source, which is returned as it is; a tensor or array ``[N, ...]``, kept in its shape; or a map-style
-            dataset.
+            dataset. An array that is mapped into memory is read as a whole, unless it is one of bytes that may be
+            written to (``numpy.load(path, mmap_mode="c")``): that stays on disk. So does what
+            :func:`~multirate.data.load` maps, of any numbers.
         name: of the data set.
         split: ``train``, ``validation`` or ``test``.
         likelihood: None to decide from the values.
@@ -346,6 +346,26 @@ def tensor_of(array: NDArray[Any], name: str = "data") -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def divisor(scale: float | None, high: float, *, is_bytes: bool) -> float:
+    """Return what values are divided by.
+
+    Args:
+        scale: as the user gave it. None is 255 for bytes, unless they are all 0 or 1, and 1 for everything else.
+        high: the highest value.
+        is_bytes: whether the values are bytes.
+
+    Raises:
+        UsageError: if it is no number above 0.
+    """
+    if scale is None:
+        return 255.0 if is_bytes and high > 1 else 1.0
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise UsageError(f"scale must be a number, such as 255; got {scale!r}")
+    if not scale > 0:
+        raise UsageError(f"values are divided by the scale, which must be above 0; got {scale}")
+    return scale
+
+
 def _scale_hint(high: float) -> str:
     return "255" if 1 < high <= 255 else f"{high:g}"
 
@@ -361,11 +381,19 @@ def _storable(values: Tensor, name: str, path: object = None) -> Tensor:
     if values.dtype in (torch.bool, torch.uint8):
         return values.contiguous()
     values = values.to(torch.float32).contiguous()
-    finite = values.isfinite()
-    if not bool(finite.all()):
-        bad = (~finite).flatten(1).any(1)
+    bad = torch.cat([(~part.isfinite()).flatten(1).any(1) for part in _pieces(values)])
+    if bool(bad.any()):
         raise DataError(
             f"{path or name}: {int(bad.sum()):,} of {len(values):,} examples hold NaN, infinity or numbers too large "
             f"for float32, the first at index {int(bad.int().argmax())}; remove or replace them"
         )
-    return values.bool() if bool(((values == 0) | (values == 1)).all()) else values
+    return values.bool() if _holds_only_0_and(1, values) else values
+
+
+def _pieces(values: Tensor) -> tuple[Tensor, ...]:
+    return values.split(max(1, _CHUNK * len(values) // values.numel()))
+
+
+def _holds_only_0_and(one: float, values: Tensor) -> bool:
+    """Compare a few examples at a time: the comparisons of all of them would take three bytes a value."""
+    return all(bool(((part == 0) | (part == one)).all()) for part in _pieces(values))

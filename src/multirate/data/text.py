@@ -233,9 +233,9 @@ class Documents:
 
 
 def is_text(path: Path) -> bool:
-    """Return whether a path is a text file by its name, or a folder that holds one named ``train``."""
+    """Return whether a path is a text file by its name, or a folder of one named ``train`` and no folder ``train``."""
     if path.is_dir():
-        return "train" in _text_files(path)
+        return "train" in _text_files(path) and not (path / "train").is_dir()
     return path.name.lower().endswith(TEXT_SUFFIXES)
 
 

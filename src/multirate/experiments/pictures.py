@@ -9,8 +9,8 @@ from multirate.comparison import compare, families
 from multirate.curve import Curve
 from multirate.errors import MultirateError
 from multirate.experiments.building import load_data
-from multirate.experiments.run import FinishedRun, first_examples, read_curve
-from multirate.experiments.sentence_tables import write_sentences
+from multirate.experiments.run import VOCABULARY, FinishedRun, first_examples, read_curve
+from multirate.experiments.sentence_tables import SENTENCES, write_sentences
 from multirate.images import prior_samples, reconstructions
 from multirate.inference import base_of
 from multirate.report.assemble import write_report
@@ -150,7 +150,9 @@ def report(run: FinishedRun, *, say: Callable[[str], None] = print) -> Path:
 
 def _are_stale(folder: Path) -> bool:
     measured = (folder / "curve.json").stat().st_mtime_ns
-    paths = [folder / "figures" / f"{name}.png" for name in (*CURVES, *PICTURES)]
+    text = (folder / VOCABULARY).exists()
+    paths = [folder / "figures" / f"{name}.png" for name in (CURVES if text else (*CURVES, *PICTURES))]
+    paths += [folder / SENTENCES] if text else []
     return any(not path.exists() or path.stat().st_mtime_ns < measured for path in paths)
 
 

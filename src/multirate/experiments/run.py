@@ -22,9 +22,13 @@ from multirate.experiments.building import build_model, load_data
 from multirate.experiments.spec import MULTIRATE_ONLY, RunSpec
 from multirate.inference import base_of
 from multirate.loading import load as load_model
+from multirate.models import NVAE
+from multirate.objectives.names import POSTERIOR_OBJECTIVES
+from multirate.recalibrate import has_batchnorm
 from multirate.saving import DESCRIPTION, read_description
 from multirate.totals import USUAL_MEASURES
 from multirate.training import Run, TrainConfig, fit
+from multirate.training.folder import RunFolder
 
 VOCABULARY = "vocabulary.json"
 
@@ -91,7 +95,8 @@ def train(
         The run.
 
     Raises:
-        UsageError: if a KL schedule is asked for a multi-rate model, or the likelihood does not suit the data.
+        UsageError: if a KL schedule is asked for a multi-rate model, the likelihood does not suit the data, or the
+            model lacks the posterior that the objective needs.
         MultirateError: as :func:`multirate.fit`.
     """
     if spec.beta is None and config.kl_schedule != "constant":
@@ -102,9 +107,11 @@ def train(
     source = load_data(spec, "train")
     model = build_model(spec, source, config.seed)
     _check_likelihood(model, source)
+    _check_objective(model, config.objective)
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
-    if source.vocabulary is not None and not (folder / VOCABULARY).exists():
+    # One that an earlier command left behind, which then was refused, is of other words.
+    if source.vocabulary is not None and not RunFolder(folder).exists():
         source.vocabulary.save(folder / VOCABULARY)
     record = {"run": dataclasses.asdict(spec), "command": command(spec, config, folder)}
     val = load_data(spec, "validation") if validate else None
@@ -201,12 +208,14 @@ def evaluate_run(
         The curve.
 
     Raises:
-        UsageError: if other betas are asked of a plain model than its own, or its likelihood does not suit the data.
+        UsageError: if other betas are asked of a plain model than its own, its likelihood does not suit the data, or
+            there is no BatchNorm to recalibrate.
         DataError: if a text's vocabulary is not the one that the run was trained with.
         MultirateError: as :func:`multirate.evaluate`.
     """
     _check_betas(run, betas)
     model = run.model
+    training = recalibration_data(run, data_dir) if recalibrate else None
     source = load_data(run.spec, split, data_dir)
     _check_likelihood(model, source)
     _check_vocabulary(run.folder, source)
@@ -219,15 +228,31 @@ def evaluate_run(
         examples=examples,
         seed=seed,
         measures=measures,
-        recalibrate=load_data(run.spec, "train", data_dir) if recalibrate else None,
+        recalibrate=training,
         label=label,
         progress=progress,
     )
-    training = {f"training_{key}" if key in curve.details else key: value for key, value in run.details.items()}
-    curve = dataclasses.replace(curve, details=curve.details | training)
+    trained = {f"training_{key}" if key in curve.details else key: value for key, value in run.details.items()}
+    curve = dataclasses.replace(curve, details=curve.details | trained)
     curve.save(run.folder / "curve.json")
     curve.save_csv(run.folder / "curve.csv")
     return curve
+
+
+def recalibration_data(run: FinishedRun, data_dir: str | None = None) -> Source:
+    """Load the data that a run was trained on, whatever it is measured on, to estimate BatchNorm statistics anew.
+
+    Args:
+        run: of :func:`open_run`.
+        data_dir: folder of the original files, in place of the run's.
+
+    Raises:
+        UsageError: if the run's model has no BatchNorm.
+        DataError: if the data cannot be read.
+    """
+    if not has_batchnorm(run.model):
+        raise UsageError(f"{run.folder} has no BatchNorm whose statistics could be recalibrated; leave that out")
+    return load_data(open_run(run.folder).spec, "train", data_dir)
 
 
 def read_curve(path: str | Path) -> Curve:
@@ -309,8 +334,23 @@ def _check_likelihood(model: nn.Module, source: Source) -> None:
         try:
             source.check_likelihood(likelihood)
         except UsageError as error:
-            remedy = " (--data-options scale=..., --likelihood gaussian)" if likelihood == "bernoulli" else ""
+            of_values = likelihood == "bernoulli" and source.likelihood != "categorical"
+            remedy = " (--data-options scale=..., --likelihood gaussian)" if of_values else ""
             raise UsageError(f"{error}{remedy}") from error
+    low, high = source.value_range or (0.0, 1.0)
+    if likelihood == "discretized_logistic" and (low < 0 or high > 1):
+        raise UsageError(
+            f"{source.name} has values from {low:g} to {high:g}, but a discretized_logistic likelihood needs bytes "
+            "divided by 255, in [0, 1]; choose another --likelihood, or divide by --data-options scale=..."
+        )
+
+
+def _check_objective(model: nn.Module, objective: str) -> None:
+    if objective in POSTERIOR_OBJECTIVES and isinstance(base_of(model), NVAE):
+        raise UsageError(
+            f"objective {objective} needs one Gaussian latent vector, and model nvae has groups of latents; choose "
+            "beta-vae or free-bits, or another model"
+        )
 
 
 def _check_vocabulary(folder: Path, source: Source) -> None:
@@ -328,7 +368,8 @@ def _check_vocabulary(folder: Path, source: Source) -> None:
 def _other_data(folder: Path, data: str) -> dict[str, Any]:
     """Return what replaces a run's data; another text is read with the run's vocabulary."""
     text = (folder / VOCABULARY).exists()
-    return {"data": data, "data_options": (f"vocabulary={folder / VOCABULARY}",) if text else ()}
+    # In quotes, for options are read as YAML, and a path may hold what YAML reads otherwise.
+    return {"data": data, "data_options": (f"vocabulary={json.dumps(str(folder / VOCABULARY))}",) if text else ()}
 
 
 def _foreign_spec(document: dict[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, Any]:
         what: one of them is, for errors.
 
     Raises:
-        UsageError: if one has no name or no value.
+        UsageError: if one has no name or no value, or a value that is no YAML.
     """
     import yaml
 
@@ -111,5 +111,8 @@ def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise UsageError(f"{what} is written name=value; got {text!r}")
-        options[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            options[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{what} has a value in YAML, such as 3, tanh or [8, 8]; got {text!r}") from error
     return options

@@ -92,7 +92,7 @@ def sampled(
         if top_k is not None and top_k < scores.shape[-1]:
             least = scores.topk(top_k, -1).values[:, -1:]
             scores = scores.masked_fill(scores < least, -math.inf)
-        chances = (scores / temperature).softmax(-1)
+        chances = ((scores - scores.amax(-1, keepdim=True)) / temperature).softmax(-1)
         return torch.multinomial(chances.to(generator.device), 1, generator=generator)[:, 0].to(scores.device)
 
     return _word_by_word(step, state, choose, limit, never)

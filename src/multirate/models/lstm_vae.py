@@ -15,7 +15,7 @@ from multirate.models.gaussian import positive_integers
 from multirate.models.packing import PackedWords, like, pack
 from multirate.terms import GaussianPosterior, Terms, diagonal_gaussian, gaussian_kl
 
-# Words are scored in pieces of at most so many logits, which bounds the memory of a large batch.
+# Words are scored in pieces of at most so many logits, which bounds the memory of a large batch without gradients.
 _LOGITS_AT_ONCE = 2**22
 _DECODER_EMBEDDING = 0.1
 

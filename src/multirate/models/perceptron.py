@@ -24,7 +24,8 @@ def mlp(
 
     Hidden layers before ReLUs start as :func:`multirate.models.initial.he_normal`, those before tanh with Xavier's
     weights, heads and output layer as in PyTorch: call ``torch.manual_seed`` before for a reproducible model. With
-    ``hidden=(1200, 1200), latents=10, decoder_activation="tanh"`` it is the dSprites network of Chen et al. 2018.
+    ``hidden=(1200, 1200), latents=10, decoder_activation="tanh"`` it is the dSprites network of Bae et al. 2023, after
+    that of Chen et al. 2018, whose decoder has a third hidden layer.
 
     Args:
         shape: of one example, any.
@@ -42,7 +43,7 @@ def mlp(
     check_options(shape, latents, likelihood)
     if not positive_integers(hidden):
         raise UsageError(f"hidden must be positive integers such as (512, 256); got {hidden!r}")
-    if decoder_activation not in _ACTIVATIONS:
+    if not isinstance(decoder_activation, str) or decoder_activation not in _ACTIVATIONS:
         raise UsageError(f"decoder_activation must be one of {', '.join(_ACTIVATIONS)}; got {decoder_activation!r}")
     size = math.prod(shape)
     encoder = nn.Sequential(nn.Flatten(), *_layers((size, *hidden), "relu"))

@@ -9,3 +9,5 @@ OBJECTIVE_DESCRIPTIONS = {
     "free-bits": "the rate, of which so many nats a latent are free",
 }
 OBJECTIVE_NAMES = tuple(OBJECTIVE_DESCRIPTIONS)
+# Those that compare the posteriors of a batch: they need one Gaussian latent vector, and at least two examples.
+POSTERIOR_OBJECTIVES = ("beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae")

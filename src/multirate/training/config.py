@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from multirate.errors import UsageError
+from multirate.objectives.names import POSTERIOR_OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class TrainConfig:
     adam_beta2: float = 0.99
     """Averaging constant of squared gradients (adam), or decay of the largest gradient (adamax)."""
     weight_decay: float = 0.0
-    """Weight of the squared norm of the model's parameters, without its gates, in the gradient."""
+    """So much of each of the model's weights, gates aside, is added to its gradient."""
     spectral_regularization: float = 0.0
     """Weight of the sum over layers of the largest singular value of their weights, and of the sizes of BatchNorm
     scales (Vahdat and Kautz 2020)."""
     objective: Literal["beta-vae", "beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae", "free-bits"] = "beta-vae"
     """What beta weighs: the rate (beta-vae, and free-bits with a floor), the total correlation (beta-tcvae), the
-    penalty on the latents' covariance (dip-vae-i, dip-vae-ii) or on their distance from the prior (info-vae)."""
+    penalty on the latents' covariance (dip-vae-i, dip-vae-ii) or on their distance from the prior (info-vae: at most 2
+    nats, so that betas of 100 and more make a difference)."""
     tc_estimator: Literal["stratified", "weighted"] = "stratified"
     """Minibatch estimate of the aggregate posterior, for beta-tcvae only."""
     free_bits: float = 0.0
@@ -103,6 +105,15 @@ class TrainConfig:
             raise UsageError(
                 f"objective {self.objective} does not go with free_bits {self.free_bits:g}: give free_bits above 0 "
                 "with objective free-bits, and with no other"
+            )
+        if self.tc_estimator != TrainConfig.tc_estimator and self.objective != "beta-tcvae":
+            raise UsageError(
+                f"tc_estimator {self.tc_estimator} goes with objective beta-tcvae, not {self.objective}; leave it out"
+            )
+        if self.objective in POSTERIOR_OBJECTIVES and self.batch_size < 2:
+            raise UsageError(
+                f"batch_size must be at least 2 with objective {self.objective}, which compares the examples of a "
+                f"batch; got {self.batch_size}"
             )
 
 

@@ -168,6 +168,11 @@ def _check_model(model: nn.Module, source: Source, config: TrainConfig) -> None:
             f"kl_schedule {config.kl_schedule!r} is for a plain VAE: a multi-rate model samples beta from its own "
             "range; leave it at 'constant'"
         )
+    recurrent = [layer.name for layer in model.plan.gated if layer.recurrent] if isinstance(model, MultiRate) else []
+    if config.compile and recurrent:
+        raise UsageError(
+            f"compile does not go with gates on the weights of recurrent layers ({recurrent[0]}); leave it out"
+        )
     base = model.base if isinstance(model, MultiRate) else model
     if getattr(base, "likelihood", None) != "gaussian" or source.value_range is None:
         return

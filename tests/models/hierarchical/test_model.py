@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+import multirate as mr
 from multirate import models
-from multirate.errors import UsageError
+from multirate.errors import DataError, UsageError
 from multirate.models.hierarchical.configurations import CONFIGURATIONS, Configuration
 from multirate.models.hierarchical.model import NVAE, NVAE_LIKELIHOODS, nvae
 from multirate.models.hierarchical.parts import bounded_moments
@@ -23,6 +24,7 @@ WRONG = [
     ({"latents": 0}, "latents must be an integer of at least 1; got 0"),
     ({"likelihood": "poisson"}, "bernoulli, gaussian, squared_error, discretized_logistic; got 'poisson'"),
     ({"configuration": "huge"}, "small, mnist, celeba64; got 'huge'"),
+    ({"configuration": {"groups": 2}}, "small, mnist, celeba64; got {'groups': 2}"),
 ]
 WRONG_SIZES = [
     ({"groups": (1,), "halvings": 1, "channels": 0, "latents": 2, "cells": 1}, "channels .* at least 1; got 0"),
@@ -277,6 +279,15 @@ def test_a_model_is_rebuilt_from_its_name_and_options():
     other.load_state_dict(model.state_dict())
 
 
+def test_a_model_of_other_sizes_is_loaded_into_one_like_it(tmp_path):
+    model = tiny().float()
+    mr.save(model, tmp_path)
+    with pytest.raises(DataError, match="pass an instance as base="):
+        mr.load(tmp_path)
+    other = mr.load(tmp_path, base=NVAE((1, 28, 28), TINY))
+    assert torch.equal(other(data().float()), model(data().float()))
+
+
 def test_every_parameter_gets_a_finite_gradient_and_the_start_is_near_the_prior():
     torch.manual_seed(0)
     model = nvae()
@@ -325,7 +336,7 @@ def test_a_configuration_that_cannot_be_is_refused(sizes, message):
 @pytest.mark.parametrize("x", [torch.zeros(2, 784), torch.zeros(2, 1, 28, 28, dtype=torch.int64)])
 def test_data_of_another_shape_or_type_is_refused(x):
     with pytest.raises(UsageError, match=r"nvae takes floating data of shape \[B, 1, 28, 28\]"):
-        tiny().terms(x)
+        nvae().terms(x)
 
 
 @pytest.mark.parametrize(("n", "temperature"), [(0, 1.0), (2, -1.0), (2, math.nan)])

@@ -67,6 +67,6 @@ def configuration_named(name: str) -> Configuration:
     Raises:
         UsageError: if there is none of this name.
     """
-    if name not in CONFIGURATIONS:
+    if not isinstance(name, str) or name not in CONFIGURATIONS:
         raise UsageError(f"configuration must be one of {', '.join(CONFIGURATIONS)}; got {name!r}")
     return CONFIGURATIONS[name]

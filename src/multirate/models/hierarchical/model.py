@@ -48,7 +48,7 @@ class NVAE(nn.Module):
         shape: ``(C, 28, 28)``, ``(C, 32, 32)`` or ``(C, 64, 64)``; 28x28 is padded to 32x32 inside.
         configuration: sizes.
         likelihood: one of :data:`NVAE_LIKELIHOODS`.
-        name: of the builder, for saving.
+        name: of the builder, for saving; empty for a model that only its own arguments can build again.
         options: of the builder, JSON values, for saving.
 
     Raises:
@@ -61,7 +61,7 @@ class NVAE(nn.Module):
         configuration: Configuration,
         likelihood: str = "bernoulli",
         *,
-        name: str = "nvae",
+        name: str = "",
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class NVAE(nn.Module):
     def _check_data(self, x: Tensor) -> None:
         if tuple(x.shape[1:]) != self.shape or not x.is_floating_point():
             raise UsageError(
-                f"the {self.name} takes floating data of shape [B, {', '.join(map(str, self.shape))}]; "
+                f"the {self.name or 'model'} takes floating data of shape [B, {', '.join(map(str, self.shape))}]; "
                 f"got {str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
             )
 
@@ -237,7 +237,7 @@ def nvae(
     options = {"latents": chosen.latents, "likelihood": likelihood, "configuration": configuration}
     if not positive_integers(shape):
         raise UsageError(f"shape must be positive integers such as (1, 28, 28); got {shape!r}")
-    return NVAE(shape, chosen, likelihood, options={"shape": list(shape), **options})
+    return NVAE(shape, chosen, likelihood, name="nvae", options={"shape": list(shape), **options})
 
 
 def _latents(noise: Tensor, prior: tuple[Tensor, Tensor] | None) -> Tensor:
