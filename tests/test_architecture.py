@@ -28,7 +28,18 @@ ARROWS = (
     ("loading",),
     ("data",),
     ("training",),
-    ("inference", "curve", "fairness", "comparison", "metrics", "totals", "evaluate", "images", "recalibrate"),
+    (
+        "inference",
+        "curve",
+        "merging",
+        "fairness",
+        "comparison",
+        "metrics",
+        "totals",
+        "evaluate",
+        "images",
+        "recalibrate",
+    ),
     ("report",),
     ("experiments",),
     ("cli",),
@@ -47,12 +58,13 @@ ONLY = {
     "text": set(),
     "curve": {"errors", "files", "text"},
     "fairness": {"curve", "text"},
-    "comparison": {"errors", "files", "text", "curve", "fairness"},
+    "merging": {"errors", "curve"},
+    "comparison": {"errors", "files", "text", "curve", "merging", "fairness"},
     "saving": {"errors", "files"},
 }
 GATING = {"response", "layers", "latents", "plan", "wrapper", "convert", "fold"}
 WITHOUT_GATING = ("terms", "objectives", "models", "data", "theory", "report")
-WITHOUT_TORCH = ("report", "curve", "fairness", "comparison")
+WITHOUT_TORCH = ("report", "curve", "merging", "fairness", "comparison")
 LIGHT = {
     *("torch", "numpy", "scipy", "matplotlib", "sklearn", "accelerate", "joblib", "PIL", "safetensors"),
     *("platformdirs", "requests", "urllib3"),

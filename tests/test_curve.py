@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multirate.curve import Curve, merge, point
+from multirate.curve import Curve, point
 from multirate.errors import BetaError, DataError, UsageError
+from multirate.merging import merge
 
 # Rates and distortions of an MR-VAE on static binary MNIST (METHOD.md), in nats.
 REFERENCE = ((0.01, 112.2, 47.5), (0.1, 76.1, 48.9), (1.0, 30.2, 65.3), (10.0, 4.7, 141.6))
@@ -235,3 +236,13 @@ def test_a_curve_reads_as_its_table() -> None:
 def test_a_missing_curve_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file .*; make it with `multirate evaluate`"):
         Curve.load(tmp_path / "curve.json")
+
+
+def test_rates_of_groups_are_joined_in_the_order_of_the_points() -> None:
+    def one(beta: float, groups: list[list[float]] | None) -> Curve:
+        details = {} if groups is None else {"group_rates": groups}
+        return Curve("nvae", "nvae", "mnist", "test", 10, (point(beta, 3.0, 5.0),), details=details)
+
+    merged = merge([one(1.0, [[1.0, 2.0]]), one(0.1, [[2.5, 0.5]])])
+    assert merged.details["group_rates"] == [[2.5, 0.5], [1.0, 2.0]]
+    assert "group_rates" not in merge([one(1.0, [[1.0, 2.0]]), one(0.1, None)]).details

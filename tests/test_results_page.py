@@ -40,11 +40,13 @@ def line(name: str) -> str:
     monotone = "yes" if step == 0 else f"{step:.2f}"
     betas = " / ".join(f"{p['beta']:.2g}" for p in points)
     trained = f"{details['training_examples']:,} x {details['epochs']}"
-    return f"| [{name}](../results/{name}) | {trained} | {curve.examples:,} | {betas} | {numbers[0]} | {numbers[1]} | {monotone} |\n"
+    cells = (f"[{name}](../results/{name})", trained, f"{curve.examples:,}", betas, *numbers, monotone)
+    return f"| {' | '.join(cells)} |\n"
 
 
 def table() -> str:
-    head = "| run | examples x epochs | measured on | beta | rate | distortion | monotone |\n|---|---|---|---|---|---|---|\n"
+    head = "| run | examples x epochs | measured on | beta | rate | distortion | monotone |\n"
+    head += "|---|---|---|---|---|---|---|\n"
     return head + "".join(map(line, RUNS))
 
 

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from multirate.beta import BetaRange
     from multirate.comparison import Comparison, compare
     from multirate.convert import convert
-    from multirate.curve import Curve, merge
+    from multirate.curve import Curve
     from multirate.evaluate import evaluate
     from multirate.fold import fold
     from multirate.loading import load
+    from multirate.merging import merge
     from multirate.plan import Plan, plan
     from multirate.response import Response
     from multirate.saving import save
@@ -70,7 +71,7 @@ _WHERE = {
     "fit": "training.loop",
     "fold": "fold",
     "load": "loading",
-    "merge": "curve",
+    "merge": "merging",
     "models": "models:",
     "objectives": "objectives:",
     "plan": "plan",

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from multirate.curve import Curve, FloatArray, merge, pchip
+from multirate.curve import Curve, FloatArray, pchip
 from multirate.errors import DataError, UsageError
 from multirate.fairness import MEASURED, differences, incompatible, known_values
 from multirate.files import read_json, write_json
+from multirate.merging import merge
 from multirate.text import aligned, format_measure, listed
 
 SCHEMA = "multirate.comparison/1"

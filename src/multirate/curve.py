@@ -9,7 +9,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -41,7 +40,7 @@ _HEADER: dict[str, type] = {
 # elbo and objective may be off by this much, relative to the terms they add up: room for hand-rounded files.
 _CONSISTENCY = 2e-3
 # Two betas this close, relatively, are one: float32(0.1) is 0.1.
-_SAME_BETA = 1e-6
+SAME_BETA = 1e-6
 
 
 def point(beta: float, rate: float, distortion: float, **measures: float) -> Point:
@@ -153,7 +152,7 @@ class Curve:
         """
         low, high = self.points[0]["beta"], self.points[-1]["beta"]
         for known in self.points:
-            if math.isclose(beta, known["beta"], rel_tol=_SAME_BETA):
+            if math.isclose(beta, known["beta"], rel_tol=SAME_BETA):
                 return dict(known)
         if not low < beta < high:
             raise BetaError(
@@ -310,51 +309,6 @@ class Curve:
             DataError: if the file is missing, not JSON, or not a valid curve.
         """
         return cls.from_dict(read_json(path, "make it with `multirate evaluate`"), str(path))
-
-
-def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
-    """Join curves of one family, for instance beta-VAEs trained at one beta each, into one.
-
-    Entries of ``details`` that agree are kept; those that differ become lists, one value a curve, in order of beta.
-
-    Args:
-        curves: at least one; they agree in model, data, split, examples, seed, samples and units.
-        label: of the result; by default the first curve's.
-
-    Returns:
-        One curve with all points, in increasing beta.
-
-    Raises:
-        UsageError: if there is none, they measure different things, or two have a point at the same beta.
-    """
-    if not curves:
-        raise UsageError("there are no curves to merge; give at least one")
-    ordered = sorted(curves, key=lambda curve: curve.points[0]["beta"])
-    first = ordered[0]
-    for name in ("model", "data", "split", "examples", "seed", "samples", "units"):
-        found = list(dict.fromkeys(getattr(curve, name) for curve in ordered))
-        if len(found) > 1:
-            raise UsageError(f"cannot merge curves that differ in {name}: {', '.join(map(repr, found))}")
-    points = sorted((p for curve in ordered for p in curve.points), key=lambda p: p["beta"])
-    for before, after in pairwise(points):
-        if math.isclose(before["beta"], after["beta"], rel_tol=_SAME_BETA):
-            raise UsageError(f"two of the curves to merge have a point at beta {after['beta']:g}; give each beta once")
-    details: dict[str, Any] = {}
-    for key in dict.fromkeys(key for curve in ordered for key in curve.details):
-        entries = [curve.details.get(key) for curve in ordered]
-        details[key] = entries[0] if all(entry == entries[0] for entry in entries) else entries
-    return Curve(
-        label=curves[0].label if label is None else label,
-        model=first.model,
-        data=first.data,
-        split=first.split,
-        examples=first.examples,
-        points=tuple(points),
-        seed=first.seed,
-        samples=first.samples,
-        units=first.units,
-        details=details,
-    )
 
 
 def pchip(x: FloatArray, y: FloatArray) -> Any:

@@ -18,7 +18,7 @@ from multirate.curve import Curve
 from multirate.data import Source, as_source
 from multirate.errors import BetaError, ConversionError, DataError, UsageError
 from multirate.inference import base_of, inference, like_parameters
-from multirate.recalibrate import recalibrated
+from multirate.recalibrate import has_batchnorm, recalibrated
 from multirate.seeding import seeded
 from multirate.terms import Terms
 from multirate.totals import MEASURES, USUAL_MEASURES, Totals, grouped
@@ -106,7 +106,7 @@ def evaluate(
         details=_details(model, base)
         | {"batch_size": batch_size}
         | grouped(totals, draws)
-        | ({} if recalibrate is None else {"recalibrated": True}),
+        | ({"recalibrated": True} if recalibrate is not None and has_batchnorm(model) else {}),
     )
 
 

@@ -74,3 +74,11 @@ def test_the_first_examples_keep_what_the_source_says(text: Path) -> None:
     assert few.vocabulary is source.vocabulary
     assert few.likelihood == "categorical"
     assert torch.equal(few.batch(torch.arange(5)), source.batch(torch.arange(5)))
+
+
+def test_a_hierarchical_model_of_bytes_gets_the_likelihood_of_bytes() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(24).reshape(2, 3, 32, 32)
+    assert builder_options(RunSpec(model="nvae"), as_source(pixels))["likelihood"] == "discretized_logistic"
+    assert builder_options(RunSpec(model="resnet"), as_source(pixels))["likelihood"] == "gaussian"
+    assert builder_options(RunSpec(model="nvae"), as_source(pixels / 255.0))["likelihood"] == "gaussian"
+    assert builder_options(RunSpec(model="nvae"), BITS)["likelihood"] == "bernoulli"

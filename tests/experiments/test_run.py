@@ -143,7 +143,7 @@ def test_objectives_that_need_one_latent_vector_are_refused_for_groups_before_an
 ) -> None:
     torch.save(torch.rand(16, 1, 28, 28).round(), tmp_path / "images.pt")
     spec = RunSpec(data=str(tmp_path / "images.pt"), model="nvae")
-    with pytest.raises(UsageError, match=f"objective {objective} needs one Gaussian latent vector"):
+    with pytest.raises(UsageError, match=f"objective {objective} needs the posterior of one Gaussian latent vector"):
         train(spec, mr.TrainConfig(epochs=1, objective=objective), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

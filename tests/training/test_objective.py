@@ -17,6 +17,7 @@ from multirate.seeding import seeded
 from multirate.training import TrainConfig, fit
 from multirate.training.objective import BLOCK, draw_step_betas, objective_for, one_beta_a_step
 from multirate.training.schedules import halvings
+from multirate.training.session import Session
 
 RANGE = BetaRange(0.01, 10.0)
 FAST = {"batch_size": 32, "warmup_steps": 0, "progress": False}
@@ -245,3 +246,45 @@ def test_spectral_regularization_resumes_to_the_same_weights(tmp_path):
     again = make()
     fit(again, data(), resume=True, **options)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
+
+
+class Mute(nn.Module):
+    """A VAE that says nothing of its posterior."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(16, 2), nn.Linear(2, 16)
+
+    def terms(self, x):
+        code = self.encoder(x.flatten(1))
+        return mr.Terms(code.square().sum(1), (self.decoder(code) - x.flatten(1)).square().sum(1))
+
+
+@pytest.mark.parametrize("name", COUPLING)
+def test_a_model_without_posterior_is_refused_before_anything_is_written(name, tmp_path):
+    with pytest.raises(UsageError, match=f"objective {name} needs the posterior .* Mute.terms"):
+        fit(Mute(), data(), objective=name, out=tmp_path / "run", **FAST)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_cut_between_checkpoint_and_validation_measures_that_epoch_when_it_goes_on(tmp_path):
+    options = {"epochs": 4, "decay": "plateau", "learning_rate": 0.3, "val": data(40), "checkpoint_every": 2, **FAST}
+    whole = make()
+    run = fit(whole, data(), out=tmp_path / "whole", **options)
+
+    def cut(self):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        return validate(self)
+
+    validate = Session.validate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "validate", cut)
+        with pytest.raises(KeyboardInterrupt):
+            fit(make(), data(), out=tmp_path / "part", **options)
+    again = make()
+    resumed = fit(again, data(), out=tmp_path / "part", resume=True, **options)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
+    assert [(v["epoch"], v["beta"], v["objective"]) for v in resumed.validation] == [
+        (v["epoch"], v["beta"], v["objective"]) for v in run.validation
+    ]

@@ -12,6 +12,9 @@ from multirate.experiments.spec import RunSpec
 from multirate.models import TEXT_MODELS, build
 from multirate.seeding import seeded
 
+# What bytes are divided by: pixels of 256 levels.
+BYTES = 255
+
 
 class FirstExamples(Source):
     """The first examples of another source.
@@ -94,7 +97,9 @@ def builder_options(spec: RunSpec, source: Source) -> dict[str, Any]:
     if text != (spec.model in TEXT_MODELS):
         kind, models = ("text", ", ".join(TEXT_MODELS)) if text else ("no text", "mlp or another one of images")
         raise UsageError(f"{source.name} is {kind}, which model {spec.model} does not take; choose --model {models}")
-    suggested = "gaussian" if spec.model == "linear" else source.likelihood
+    suggested: str = "gaussian" if spec.model == "linear" else source.likelihood
+    if spec.model == "nvae" and suggested == "gaussian" and source.details.get("scale") == BYTES:
+        suggested = "discretized_logistic"
     options: dict[str, Any] = {"shape": source.shape, "likelihood": spec.likelihood or suggested}
     if source.vocabulary is not None:
         options["vocabulary_size"] = len(source.vocabulary)

@@ -22,8 +22,6 @@ from multirate.experiments.building import build_model, load_data
 from multirate.experiments.spec import MULTIRATE_ONLY, RunSpec
 from multirate.inference import base_of
 from multirate.loading import load as load_model
-from multirate.models import NVAE
-from multirate.objectives.names import POSTERIOR_OBJECTIVES
 from multirate.recalibrate import has_batchnorm
 from multirate.saving import DESCRIPTION, read_description
 from multirate.totals import USUAL_MEASURES
@@ -107,7 +105,6 @@ def train(
     source = load_data(spec, "train")
     model = build_model(spec, source, config.seed)
     _check_likelihood(model, source)
-    _check_objective(model, config.objective)
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
     # One that an earlier command left behind, which then was refused, is of other words.
@@ -342,14 +339,6 @@ def _check_likelihood(model: nn.Module, source: Source) -> None:
         raise UsageError(
             f"{source.name} has values from {low:g} to {high:g}, but a discretized_logistic likelihood needs bytes "
             "divided by 255, in [0, 1]; choose another --likelihood, or divide by --data-options scale=..."
-        )
-
-
-def _check_objective(model: nn.Module, objective: str) -> None:
-    if objective in POSTERIOR_OBJECTIVES and isinstance(base_of(model), NVAE):
-        raise UsageError(
-            f"objective {objective} needs one Gaussian latent vector, and model nvae has groups of latents; choose "
-            "beta-vae or free-bits, or another model"
         )
 
 

@@ -1,12 +1,16 @@
 """What a run trains and on which data; imports no torch, so that the command line can build its help from it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from multirate.errors import UsageError
 
 # Options that mean nothing to a plain VAE.
 MULTIRATE_ONLY = ("beta_low", "beta_high", "beta_skew", "beta_margin", "response")
+
+LikelihoodName: TypeAlias = Literal[
+    "bernoulli", "gaussian", "squared_error", "gaussian_learned", "discretized_logistic"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +38,10 @@ class RunSpec:
     """Number of latents; of nvae in each group. None: the network's default, 32 for all but nvae."""
     hidden: tuple[int, ...] = ()
     """Widths of the hidden layers, for mlp only; by default 512 256."""
-    likelihood: Literal["bernoulli", "gaussian", "squared_error", "gaussian_learned", "discretized_logistic"] | None = (
-        None
-    )
+    likelihood: LikelihoodName | None = None
     """By default gaussian of unit variance for model linear, and for others what suits the data: bernoulli if every
-    value is 0 or 1, else gaussian. gaussian_learned learns the variance; squared_error is the summed squared error, no
-    likelihood; discretized_logistic is for nvae and colour images."""
+    value is 0 or 1, discretized_logistic for nvae on bytes, else gaussian. gaussian_learned learns the variance;
+    squared_error is the summed squared error, no likelihood; discretized_logistic is for nvae alone."""
     beta: float | None = None
     """Train a plain beta-VAE at this beta, in place of a multi-rate one."""
     beta_low: float = 0.01

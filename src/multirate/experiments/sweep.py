@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from multirate.curve import Curve, merge
+from multirate.curve import Curve
 from multirate.errors import UsageError
 from multirate.experiments.building import load_data
 from multirate.experiments.run import evaluate_run, open_run, train
 from multirate.experiments.spec import RunSpec
+from multirate.merging import merge
 from multirate.training.config import TrainConfig
 
 

@@ -22,6 +22,7 @@ from multirate.training.config import TrainConfig
 from multirate.training.devices import accelerator_for
 from multirate.training.folder import RunFolder, commit, versions
 from multirate.training.interrupt import deferred_interrupt
+from multirate.training.objective import check_posterior
 from multirate.training.progress import TrainingProgress
 from multirate.training.session import LARGE_VALUE, Session
 
@@ -97,6 +98,7 @@ def fit(
     source = as_source(data)
     validation = None if val is None else as_source(val, name="validation")
     _check_model(model, source, config)
+    check_posterior(model, source, config)
     if config.decay == "plateau" and validation is None:
         raise UsageError("decay plateau halves the step size by the validation objective: give val=... (--validate)")
     folder = RunFolder(out)

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from multirate.beta import BetaRange
+from multirate.data.source import Source
+from multirate.errors import UsageError
 from multirate.objectives import Objective, by_name, couples_examples
-from multirate.seeding import generator
+from multirate.objectives.names import POSTERIOR_OBJECTIVES
+from multirate.seeding import generator, seeded
 from multirate.training.config import TrainConfig
-from multirate.wrapper import MultiRate, terms_at
+from multirate.wrapper import MultiRate, evaluating, terms_at
 
 # Steps that share one stratified draw where a step has one beta: together they cover the whole range.
 BLOCK = 16
@@ -47,6 +50,32 @@ def objective_for(config: TrainConfig, examples: int) -> Objective:
         examples: in the training data, which minibatch estimates of the aggregate posterior need to know.
     """
     return by_name(config.objective, dataset_size=examples, estimator=config.tc_estimator, free_bits=config.free_bits)
+
+
+def check_posterior(model: nn.Module, source: Source, config: TrainConfig) -> None:
+    """Try a model on one example, if the objective needs its posterior, before anything is written.
+
+    Args:
+        model: plain or multi-rate; left as it was.
+        source: training data.
+        config: of the run.
+
+    Raises:
+        UsageError: if its terms lack the posterior.
+    """
+    if config.objective not in POSTERIOR_OBJECTIVES:
+        return
+    like = next(p for p in model.parameters() if p.is_floating_point())
+    x = source.batch(torch.zeros(1, dtype=torch.int64))
+    x = x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+    with evaluating(model), torch.no_grad(), seeded(config.seed, "probe"):
+        terms = terms_at(model, x, model.beta_range.low if isinstance(model, MultiRate) else None)
+    if terms.posterior is None:
+        base = model.base if isinstance(model, MultiRate) else model
+        raise UsageError(
+            f"objective {config.objective} needs the posterior of one Gaussian latent vector, which "
+            f"{type(base).__name__}.terms(x) does not give; let it fill Terms.posterior, or choose objective beta-vae"
+        )
 
 
 def one_beta_a_step(model: nn.Module, objective: Objective) -> bool:

@@ -281,7 +281,17 @@ class Session:
         lines = self.folder.truncate(self.step) if self.accelerator.is_main_process else []
         self.history = [line for line in lines if line.get("split") == "train"]
         self.validation_history = [line for line in lines if line.get("split") == "validation"]
+        self._measure_again()
         self._count_halvings()
+
+    def _measure_again(self) -> None:
+        """Measure an epoch whose checkpoint was written and whose validation was not, by a run that was cut between."""
+        measured = {line["step"] for line in self.validation_history}
+        if self.validation is None or not self.step or not self.epoch_is_done() or self.step in measured:
+            return
+        if self.accelerator.is_main_process:
+            with torch.no_grad():
+                self._measure(self.validation)
 
     def _newest_checkpoint(self) -> tuple[Path | None, dict[str, Any]]:
         damage: TrainingError | None = None
