@@ -1,7 +1,7 @@
 """Examples by index: the one interface that training and evaluation ask of data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -390,8 +390,8 @@ def _storable(values: Tensor, name: str, path: object = None) -> Tensor:
     return values.bool() if _holds_only_0_and(1, values) else values
 
 
-def _pieces(values: Tensor) -> tuple[Tensor, ...]:
-    return values.split(max(1, _CHUNK * len(values) // values.numel()))
+def _pieces(values: Tensor) -> Iterator[Tensor]:
+    yield from values.split(max(1, _CHUNK * len(values) // values.numel()))
 
 
 def _holds_only_0_and(one: float, values: Tensor) -> bool:
