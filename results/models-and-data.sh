@@ -58,9 +58,9 @@ one() {
         train --data yahoo "${lstm[@]}" --examples 6400 --epochs 1
         evaluate --examples 1000 ;;
     dsprites-tcvae)
-        train --data dsprites --data-options subset=102400 "${tcvae[@]}" --beta-low 0.1 --beta-high 10 \
+        train --data dsprites --examples 102400 "${tcvae[@]}" --beta-low 0.1 --beta-high 10 \
             --batch-size 512 --epochs 6
-        evaluate --examples 5000 --measures active_units decomposition ;;
+        evaluate --measures active_units decomposition ;;
     *)
         echo "no run $name" >&2
         exit 2 ;;

@@ -148,29 +148,27 @@ def test_splits_are_disjoint_and_cover_the_grid():
     parts = {split: split_rows(split) for split in SIZES}
     assert {split: len(rows) for split, rows in parts.items()} == SIZES
     np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(COUNT))
-    assert all((np.diff(rows) > 0).all() for rows in parts.values())
 
 
 def test_splits_are_those_of_the_fixed_permutation():
     order = np.random.RandomState(0).permutation(COUNT)
-    np.testing.assert_array_equal(split_rows("validation"), np.sort(order[:10_000]))
-    np.testing.assert_array_equal(split_rows("test"), np.sort(order[10_000:20_000]))
-    np.testing.assert_array_equal(split_rows("train", 500), np.sort(order[20_000:20_500]))
+    np.testing.assert_array_equal(split_rows("validation"), order[:10_000])
+    np.testing.assert_array_equal(split_rows("test"), order[10_000:20_000])
+    np.testing.assert_array_equal(split_rows("train"), order[20_000:])
 
 
 @pytest.mark.parametrize("split", SIZES)
-def test_subsets_are_nested(split):
-    small, large = (set(split_rows(split, n).tolist()) for n in (100, 1000))
-    assert (len(small), len(large)) == (100, 1000)
-    assert small < large < set(split_rows(split).tolist())
+def test_the_first_examples_are_a_fair_sample_of_every_factor(split):
+    factors = grid_factors(split_rows(split)[:3000])
+    for column, size in zip(factors.T, FACTORS.values(), strict=True):
+        counts = np.bincount(column, minlength=size)
+        assert len(counts) == size
+        # Within five standard deviations of an equal share.
+        np.testing.assert_allclose(counts, 3000 / size, atol=5 * np.sqrt(3000 / size) + 1e-9)
 
 
 BAD_OPTIONS = {
     "rendering": ({"rendering": "pretty"}, "unknown rendering 'pretty'; choose one of auto, canonical, procedural"),
-    "none of a split": ({"subset": 0}, "subset is a number of images from 1 to 10,000, all of test; got 0"),
-    "too many": ({"subset": 10_001}, "from 1 to 10,000.*got 10001"),
-    "a fraction": ({"subset": 0.5}, "got 0.5"),
-    "a truth": ({"subset": True}, "got True"),
 }
 
 
@@ -203,12 +201,11 @@ def test_without_the_file_the_images_are_drawn_and_nothing_is_downloaded(asked):
 def test_the_file_is_used_where_it_is_unless_the_images_are_to_be_drawn(asked, write, tmp_path):
     path = write()
     found = {
-        rendering: load("dsprites", "test", data_dir=tmp_path, rendering=rendering, subset=5).details
+        rendering: load("dsprites", "test", data_dir=tmp_path, rendering=rendering).details
         for rendering in ("auto", "canonical", "procedural")
     }
     assert [details["rendering"] for details in found.values()] == ["canonical", "canonical", "procedural, version 1"]
     assert list(found["auto"]["files"]) == [path.name]
-    assert found["auto"]["subset"] == 5
     assert asked[0][1] == asked[1][1]
     with pytest.raises(DataError, match=r"imgs|latents_classes"):  # it has too few images to be the published file
         list(asked[0][3]())
@@ -228,12 +225,12 @@ def test_the_file_is_asked_for_by_name_where_it_is_missing(tmp_path):
 
 @pytest.mark.slow
 def test_each_image_is_the_one_of_its_factors(cache):
-    source = load("dsprites", "test", subset=2000)
+    source = load("dsprites", "test")
     images = source.batch(torch.arange(2000))
     assert (images.shape, images.dtype) == ((2000, 1, 64, 64), torch.float32)
     assert (source.likelihood, source.shape, source.name) == ("bernoulli", (1, 64, 64), "dsprites")
     assert dict(zip(source.factor_names, source.factor_sizes, strict=True)) == FACTORS
-    assert (source.factors.shape, source.factors.dtype) == ((2000, 6), torch.int64)
+    assert (source.factors.shape, source.factors.dtype) == ((10_000, 6), torch.int64)
     for index in range(0, 2000, 40):
         _, shape, scale, orientation, x, y = source.factors[index].tolist()
         drawn = np.unpackbits(render(shape, scale, orientation)[32 * x + y]).reshape(64, 64)

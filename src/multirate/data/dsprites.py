@@ -57,14 +57,13 @@ def load_dsprites(
     data_dir: str | Path | None = None,
     download: bool = True,
     rendering: Rendering = "auto",
-    subset: int | None = None,
 ) -> FactorSource:
     """Load dSprites, from the published file or drawn again.
 
     One fixed permutation of the grid (seed 0) gives 10,000 images to validation, the next 10,000 to test and the rest,
-    717,280, to train; the grid's order is kept. Papers train on all 737,280. The images are put into the cache once, as
-    packed bits (377 MB), and read from there a batch at a time. The file is read as a stream
-    (:func:`~multirate.data.dsprites_file.read_packed`); drawing the grid again
+    717,280, to train, in the permutation's order: the first so many of a split are a fair sample of the grid. Papers
+    train on all 737,280. The images are put into the cache once, as packed bits (377 MB), and read from there a batch
+    at a time. The file is read as a stream (:func:`~multirate.data.dsprites_file.read_packed`); drawing the grid again
     (:func:`~multirate.data.dsprites_render.render_all`) takes seconds.
 
     Args:
@@ -74,48 +73,36 @@ def load_dsprites(
         rendering: ``canonical`` for the published file; ``procedural`` for the images drawn again, which equal all 320
             that are published in the animation beside the data; ``auto`` for the file if it is on disk, else drawn
             again. ``details`` say which.
-        subset: take only so many images of the split, the first in the permutation; None for all.
 
     Returns:
         Images ``[1, 64, 64]``, with ``factors``, ``factor_names`` and ``factor_sizes``.
 
     Raises:
-        UsageError: if the rendering is unknown or the split has no such subset.
+        UsageError: if the rendering is unknown.
         DataError: if the file is missing, corrupt or of another structure, or the cache cannot be written.
     """
     if rendering not in get_args(Rendering):
         raise UsageError(f"unknown rendering {rendering!r}; choose one of {', '.join(get_args(Rendering))}")
-    rows = split_rows(split, subset)
+    rows = split_rows(split)
     file = DATA_SETS["dsprites"].file(FILE)
     path = find(file, "dsprites", data_dir) if rendering == "auto" else None
     if rendering == "canonical":
         path = locate(file, "dsprites", data_dir, download=download)
     packed, details = _drawn() if path is None else _published(path)
     details["split_seed"] = SPLIT_SEED
-    if subset is not None:
-        details["subset"] = subset
     return FactorSource(packed, rows, split=split, details=details)
 
 
-def split_rows(split: str, subset: int | None = None) -> NDArray[np.int64]:
-    """Return the places in the grid of a split's images, in increasing order.
+def split_rows(split: str) -> NDArray[np.int64]:
+    """Return the places in the grid of a split's images, in the order of the fixed permutation.
 
     Args:
         split: ``train``, ``validation`` or ``test``.
-        subset: how many of them, the first in the permutation; None for all.
-
-    Raises:
-        UsageError: if the split has no such number of images.
     """
     sizes = DATA_SETS["dsprites"].examples
-    order = permutation(COUNT, SPLIT_SEED)
     ends = np.cumsum([sizes["validation"], sizes["test"]])
-    part = dict(zip(("validation", "test", "train"), np.split(order, ends), strict=True))[split]
-    if subset is None:
-        return np.sort(part)
-    if isinstance(subset, bool) or not isinstance(subset, int) or not 1 <= subset <= len(part):
-        raise UsageError(f"subset is a number of images from 1 to {len(part):,}, all of {split}; got {subset!r}")
-    return np.sort(part[:subset])
+    parts = np.split(permutation(COUNT, SPLIT_SEED), ends)
+    return dict(zip(("validation", "test", "train"), parts, strict=True))[split]
 
 
 def _drawn() -> tuple[RowFile, dict[str, Any]]:
