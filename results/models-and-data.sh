@@ -26,22 +26,22 @@ one() {
         evaluate ;;
     mnist-convnet)
         train --data mnist --model convnet --examples 9600 --batch-size 64 --epochs 1 --channels-last
-        evaluate --examples 2000 ;;
+        evaluate --examples 1000 ;;
     omniglot-convnet)
         train --data omniglot --model convnet --examples 9600 --batch-size 64 --epochs 1 --channels-last
-        evaluate --examples 2000 ;;
+        evaluate --examples 1000 ;;
     cifar10-resnet)
         train "${cifar10[@]}" --model resnet --latents 256 --epochs 8
         evaluate ;;
     cifar10-convnet)
         train "${cifar10[@]}" --model convnet --latents 256 --batch-size 64 --epochs 1
-        evaluate --examples 1000 ;;
+        evaluate --examples 500 ;;
     celeba-resnet)
         train "${celeba[@]}" --model resnet --epochs 5
         evaluate ;;
     celeba-convnet)
         train "${celeba[@]}" --model convnet --batch-size 32 --examples 3840 --epochs 1
-        evaluate --examples 400 ;;
+        evaluate --examples 200 ;;
     mnist-nvae)
         train --data mnist "${nvae[@]}" --spectral-regularization 0.01 --epochs 3
         evaluate --examples 5000 ;;

@@ -219,7 +219,7 @@ def image_grid(
     rows = [_pictures(row) for row in images] if images.ndim >= 4 else []
     if not rows or len(rows) != len(betas):
         raise UsageError(f"image_grid needs [n_beta, n, C, H, W] and {len(betas)} rows; got shape {list(images.shape)}")
-    labels = [f"β = {beta:.3g}" for beta in betas]
+    labels = [f"β = {beta:.2g}" for beta in betas]
     if inputs is not None:
         rows, labels = [_pictures(np.asarray(inputs)), *rows], ["input", *labels]
     if len({row.shape for row in rows}) != 1:

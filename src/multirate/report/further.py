@@ -20,6 +20,9 @@ _TITLES = {
     "perplexity": "perplexity (from D + R)",
     "rate_bits_per_dim": "rate, bits/dim",
     "distortion_bits_per_dim": "distortion, bits/dim",
+    "mutual_information": "mutual information (nats)",
+    "total_correlation": "total correlation (nats)",
+    "dimension_wise_kl": "dimension-wise KL (nats)",
 }
 # A measure that spans more than this factor is drawn on a logarithmic axis.
 _WIDE = 30.0
