@@ -43,10 +43,10 @@ one() {
         train "${celeba[@]}" --model convnet --batch-size 32 --examples 3840 --epochs 1
         evaluate --examples 200 ;;
     mnist-nvae)
-        train --data mnist "${nvae[@]}" --spectral-regularization 0.01 --epochs 3
+        train --data mnist "${nvae[@]}" --spectral-regularization 0.01 --epochs 2
         evaluate --examples 5000 ;;
     omniglot-nvae)
-        train --data omniglot "${nvae[@]}" --spectral-regularization 0.01 --epochs 8
+        train --data omniglot "${nvae[@]}" --spectral-regularization 0.01 --epochs 5
         evaluate --examples 5000 ;;
     cifar10-nvae)
         train "${cifar10[@]}" "${nvae[@]}" --likelihood discretized_logistic --batch-size 64 --epochs 2

@@ -19,7 +19,7 @@ RUNS = (
 # Places of the four betas that the table shows among ten.
 SHOWN = (0, 3, 6, 9)
 # Noise of one posterior sample and of a collapsed posterior's last hundredths.
-TOLERANCE = 0.5
+TOLERANCE = 1.0
 
 
 def curve_of(name: str) -> Curve:
