@@ -44,10 +44,13 @@ one() {
         evaluate --examples 200 ;;
     mnist-nvae)
         train --data mnist "${nvae[@]}" --spectral-regularization 0.01 --epochs 2
-        evaluate --examples 5000 ;;
+        evaluate --examples 2000 --recalibrate --no-figures
+        mkdir -p "results/$name"
+        cp "runs/$name/curve.json" "results/$name/recalibrated.json"
+        evaluate --examples 2000 ;;
     omniglot-nvae)
         train --data omniglot "${nvae[@]}" --spectral-regularization 0.01 --epochs 5
-        evaluate --examples 5000 ;;
+        evaluate --examples 2000 ;;
     cifar10-nvae)
         train "${cifar10[@]}" "${nvae[@]}" --likelihood discretized_logistic --batch-size 64 --epochs 2
         evaluate --examples 500 ;;

@@ -27,8 +27,9 @@ def curve_of(name: str) -> Curve:
 
 
 def wrong_way(curve: Curve) -> float:
-    """Return the largest rise of the rate or fall of the distortion from one beta to the next."""
-    return max(0.0, float(np.diff(curve.rates).max()), float(-np.diff(curve.distortions).min()))
+    """Return the largest rise of what beta weighs, or fall of the distortion, from one beta to the next."""
+    weighed = "total_correlation" if curve.details.get("objective") == "beta-tcvae" else "rate"
+    return max(0.0, float(np.diff(curve.values(weighed)).max()), float(-np.diff(curve.distortions).min()))
 
 
 def line(name: str) -> str:
