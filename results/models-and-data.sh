@@ -34,13 +34,13 @@ one() {
         train "${cifar10[@]}" --model resnet --latents 256 --epochs 8
         evaluate ;;
     cifar10-convnet)
-        train "${cifar10[@]}" --model convnet --latents 256 --batch-size 64 --epochs 1
+        train "${cifar10[@]}" --model convnet --latents 256 --batch-size 64 --examples 7680 --epochs 2 --learning-rate 0.001
         evaluate --examples 500 ;;
     celeba-resnet)
         train "${celeba[@]}" --model resnet --epochs 5
         evaluate ;;
     celeba-convnet)
-        train "${celeba[@]}" --model convnet --batch-size 32 --examples 3840 --epochs 1
+        train "${celeba[@]}" --model convnet --batch-size 32 --epochs 1 --learning-rate 0.001
         evaluate --examples 200 ;;
     mnist-nvae)
         train --data mnist "${nvae[@]}" --spectral-regularization 0.01 --epochs 2
