@@ -93,6 +93,7 @@ def test_sweep_makes_a_run_a_beta_and_one_curve(baselines: Path) -> None:
     assert not isinstance(mr.load(baselines / "beta-0.2" / "model"), mr.MultiRate)
 
 
+@pytest.mark.slow
 def test_compare_then_report_puts_the_baselines_on_the_page(
     trained: Path, baselines: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +168,7 @@ def test_comparison_json_holds_every_family(
     assert (compared / "figures" / "gaps_2.png").exists()
 
 
+@pytest.mark.slow
 def test_baselines_of_other_examples_are_left_out_with_a_note(
     compared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

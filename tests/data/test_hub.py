@@ -13,6 +13,8 @@ from multirate.data.splits import choose
 from multirate.data.vocabulary import Vocabulary
 from multirate.errors import DataError, UsageError
 
+pytestmark = pytest.mark.slow
+
 SPLITS = ("train", "validation", "test")
 DOCUMENTS = [f"w{i} common w{i % 3}" for i in range(30)]
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 6, 8, 3), dtype=np.uint8)

@@ -19,6 +19,8 @@ from multirate.models.decoding import END
 from multirate.training import TrainConfig
 
 SUBJECTS, VERBS, OBJECTS = ("cat", "dog"), ("sees", "hears loudly"), ("fish", "tree", "house")
+pytestmark = pytest.mark.slow
+
 CORPUS = [f"the {s} {v} a {o}" for s, v, o in itertools.product(SUBJECTS, VERBS, OBJECTS)]
 OPTIONS = ("embedding=16", "hidden=32", "dropout=0.0")
 CONFIG = TrainConfig(epochs=16, batch_size=16, learning_rate=2e-2, warmup_steps=10, log_every=50)

@@ -406,6 +406,7 @@ def fitted(gated):
     return mr.fit(model, source, epochs=4, batch_size=16, learning_rate=5e-3, log_every=15, progress=False, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_training_lowers_the_loss_and_repeats_itself(gated):
     run, again = fitted(gated), fitted(gated)

@@ -91,6 +91,7 @@ def test_gated_recurrent_layers_are_not_compiled():
         fit(model, torch.tensor([[4, 5, 3]] * 32), compile=True, **FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in COUPLING), ("free-bits", {"free_bits": 0.1})])
 @pytest.mark.parametrize("multirate", [True, False])
 def test_every_objective_trains(name, options, multirate):
@@ -210,6 +211,7 @@ def largest_singular_values(model):
     )
 
 
+@pytest.mark.slow
 def test_spectral_regularization_lowers_the_largest_singular_values():
     free, held = make(False), make(False)
     fit(free, data(), epochs=10, **FAST)
@@ -267,6 +269,7 @@ def test_a_model_without_posterior_is_refused_before_anything_is_written(name, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_cut_between_checkpoint_and_validation_measures_that_epoch_when_it_goes_on(tmp_path):
     options = {"epochs": 4, "decay": "plateau", "learning_rate": 0.3, "val": data(40), "checkpoint_every": 2, **FAST}
     whole = make()
