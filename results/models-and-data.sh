@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One multi-rate run of each model and data set of the paper, at a budget for two CPU cores: its curve and figures.
 #
-#   results/models-and-data.sh            every run, one after the other: about two and a half hours of one core
+#   results/models-and-data.sh            every run, one after the other: some hours of one core
 #   results/models-and-data.sh NAME ...   these runs
 #
 # A run that was stopped goes on. MULTIRATE_DATA names a folder with the original files; named sets that are missing there are
