@@ -18,10 +18,13 @@ from multirate.curve import Curve
 from multirate.data import Source, as_source
 from multirate.errors import BetaError, ConversionError, DataError, UsageError
 from multirate.inference import base_of, inference, like_parameters
+from multirate.metrics.base import Batch, Measure
+from multirate.metrics.makers import MAKERS, USUAL_MEASURES, known_measures
+from multirate.metrics.options import MeasureOptions
 from multirate.recalibrate import has_batchnorm, recalibrated
 from multirate.seeding import seeded
 from multirate.terms import Terms
-from multirate.totals import MEASURES, USUAL_MEASURES, Totals, grouped
+from multirate.totals import Totals, split_rates
 from multirate.wrapper import MultiRate, terms_at
 
 
@@ -35,6 +38,7 @@ def evaluate(
     batch_size: int = 500,
     seed: int = 0,
     measures: Sequence[str] = USUAL_MEASURES,
+    measure_options: MeasureOptions | None = None,
     examples: int | None = None,
     recalibrate: Source | None = None,
     label: str | None = None,
@@ -55,9 +59,9 @@ def evaluate(
         samples: posterior samples per example; more of them lower the noise of the distortion.
         batch_size: examples at a time; it decides which noise an example gets, hence the last digits of the distortion.
         seed: of the noise.
-        measures: what to measure beside rate and distortion: ``active_units``, for models with ``encode``;
-            ``decomposition`` into ``mutual_information``, ``total_correlation`` and ``dimension_wise_kl`` on the first
-            10,000 examples, for models whose terms have a posterior.
+        measures: what to measure beside rate and distortion, of :data:`multirate.metrics.makers.MEASURES`, or a number
+            that one of them gives, such as ``mutual_information``.
+        measure_options: how.
         examples: measure only so many, the first ones.
         recalibrate: training data: BatchNorm statistics are estimated anew on them at each beta, and put back
             (:func:`multirate.recalibrate.recalibrated`).
@@ -80,8 +84,9 @@ def evaluate(
     grid = _grid(model, betas, beta)
     source = as_source(data, split="test")
     count = _count(source, examples)
-    _check_options(samples, batch_size, measures)
-    totals = [Totals(measures) for _ in grid]
+    _check_options(samples, batch_size)
+    makers = {name: MAKERS[name](measure_options or MeasureOptions()) for name in known_measures(measures)}
+    points = [_Point(value, {name: make() for name, make in makers.items()}) for value in grid]
     batches = math.ceil(count / batch_size)
     with inference(model), _bar(batches * len(grid), progress) as advance:
         for part in [slice(None)] if recalibrate is None else [slice(i, i + 1) for i in range(len(grid))]:
@@ -89,9 +94,11 @@ def evaluate(
                 for batch in range(batches):
                     indices = torch.arange(batch * batch_size, min((batch + 1) * batch_size, count))
                     x = like_parameters(source.batch(indices), model)
-                    for beta_, total in zip(grid[part], totals[part], strict=True):
-                        _measure(model, x, beta_, total, samples, (seed, "evaluate", batch))
+                    for one in points[part]:
+                        one.add(model, source, indices, x, samples, (seed, "evaluate", batch))
                         advance()
+                for one in points[part]:
+                    one.finish(model, seed)
     name = str(getattr(base, "name", "") or type(base).__name__)
     draws, likelihood = count * samples, getattr(base, "likelihood", None)
     return Curve(
@@ -100,28 +107,68 @@ def evaluate(
         data=source.name,
         split=source.split,
         examples=count,
-        points=tuple(total.point(beta_, draws, likelihood) for beta_, total in zip(grid, totals, strict=True)),
+        points=tuple(one.totals.point(one.beta, draws, likelihood) | one.numbers for one in points),
         seed=seed,
         samples=samples,
         details=_details(model, base)
         | {"batch_size": batch_size}
-        | grouped(totals, draws)
+        | split_rates([one.totals for one in points], draws)
+        | _of_latents(points)
+        | _settings(points[0].measures)
         | ({"recalibrated": True} if recalibrate is not None and has_batchnorm(model) else {}),
     )
+
+
+class _Point:
+    """What is measured at one beta.
+
+    Args:
+        beta: of the point.
+        measures: by name.
+    """
+
+    def __init__(self, beta: float, measures: dict[str, Measure]) -> None:
+        self.beta = beta
+        self.measures = measures
+        self.totals = Totals()
+        self.numbers: dict[str, float] = {}
+
+    def add(
+        self, model: nn.Module, source: Source, indices: Tensor, x: Tensor, samples: int, key: tuple[int | str, ...]
+    ) -> None:
+        """Add a batch; the noise of each sample, and of each measure, has a key of its own."""
+        drawn = []
+        for sample in range(samples):
+            with seeded(*key, sample):
+                drawn.append(_terms(model, x, self.beta))
+            self.totals.add(drawn[-1], f"beta {self.beta:g}, batch {key[-1]}")
+        batch = Batch(model, self.beta, x, drawn[0], indices, source)
+        for name, measure in self.measures.items():
+            with seeded(*key, name):
+                measure.update(batch)
+
+    def finish(self, model: nn.Module, seed: int) -> None:
+        """Compute the measures' numbers."""
+        for name, measure in self.measures.items():
+            with seeded(seed, "measure", name):
+                self.numbers |= measure.result(model, self.beta)
+
+
+def _of_latents(points: Sequence[_Point]) -> dict[str, list[list[float]]]:
+    """Return what measures say of each latent, one list a point."""
+    rows = [{k: v for measure in one.measures.values() for k, v in measure.latents().items()} for one in points]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _settings(measures: dict[str, Measure]) -> dict[str, Any]:
+    found = {name: settings for name, measure in measures.items() if (settings := measure.settings())}
+    return {"measures": found} if found else {}
 
 
 def _recalibrated(model: nn.Module, data: Source | None, beta: float, seed: int) -> AbstractContextManager[object]:
     if data is None:
         return nullcontext()
     return recalibrated(model, data, beta if isinstance(model, MultiRate) else None, seed=seed)
-
-
-def _measure(model: nn.Module, x: Tensor, beta: float, total: Totals, samples: int, key: tuple[int | str, ...]) -> None:
-    for sample in range(samples):
-        with seeded(*key, sample):
-            total.add(_terms(model, x, beta), f"beta {beta:g}, batch {key[-1]}", first=sample == 0)
-    with seeded(*key, "means"):
-        total.add_means(model, x, beta)
 
 
 def _grid(model: nn.Module, betas: int | float | Sequence[float] | Tensor, beta: float | None) -> list[float]:
@@ -152,13 +199,10 @@ def _count(source: Source, examples: int | None) -> int:
     return len(source) if examples is None else min(examples, len(source))
 
 
-def _check_options(samples: int, batch_size: int, measures: Sequence[str]) -> None:
+def _check_options(samples: int, batch_size: int) -> None:
     for name, value in (("samples", samples), ("batch_size", batch_size)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1; got {value}")
-    for measure in measures:
-        if measure not in MEASURES:
-            raise UsageError(f"unknown measure {measure!r}; choose from {', '.join(MEASURES)}")
 
 
 def _terms(model: nn.Module, x: Tensor, beta: float) -> Terms:

@@ -1,9 +1,12 @@
 """``multirate evaluate``."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions, counted, parse_grid
+from multirate.metrics.options import MeasureOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,9 @@ class Options:
     data_dir: str | None = None
     """Folder of the original data files, in place of the run's."""
     measures: tuple[str, ...] = ("active_units",)
-    """What to measure beside rate and distortion: active_units, decomposition (mutual information, total correlation
-    and dimension-wise KL of the aggregate posterior)."""
+    """What to measure beside rate and distortion: active_units, decomposition (mutual_information, total_correlation
+    and dimension_wise_kl of the aggregate posterior)."""
+    measuring: Annotated[MeasureOptions, tyro.conf.arg(name="")] = field(default_factory=MeasureOptions)
     recalibrate: bool = False
     """Estimate BatchNorm statistics anew at each beta, on the run's training data."""
     figures: bool = True
@@ -57,6 +61,7 @@ def run(options: Options) -> None:
         seed=options.seed,
         data_dir=options.data_dir,
         measures=options.measures,
+        measure_options=options.measuring,
         recalibrate=options.recalibrate,
         label=options.label,
     )

@@ -22,9 +22,10 @@ from multirate.experiments.building import build_model, load_data
 from multirate.experiments.spec import MULTIRATE_ONLY, RunSpec
 from multirate.inference import base_of
 from multirate.loading import load as load_model
+from multirate.metrics.makers import USUAL_MEASURES
+from multirate.metrics.options import MeasureOptions
 from multirate.recalibrate import has_batchnorm
 from multirate.saving import DESCRIPTION, read_description
-from multirate.totals import USUAL_MEASURES
 from multirate.training import Run, TrainConfig, fit
 from multirate.training.folder import RunFolder
 
@@ -182,6 +183,7 @@ def evaluate_run(
     seed: int = 0,
     data_dir: str | None = None,
     measures: Sequence[str] = USUAL_MEASURES,
+    measure_options: MeasureOptions | None = None,
     recalibrate: bool = False,
     label: str | None = None,
     progress: bool = True,
@@ -197,6 +199,7 @@ def evaluate_run(
         seed: of the noise.
         data_dir: folder of the original files, in place of the run's.
         measures: as in :func:`multirate.evaluate`.
+        measure_options: as in :func:`multirate.evaluate`.
         recalibrate: estimate BatchNorm statistics anew at each beta, on the run's training data.
         label: of the curve.
         progress: show a bar.
@@ -225,6 +228,7 @@ def evaluate_run(
         examples=examples,
         seed=seed,
         measures=measures,
+        measure_options=measure_options,
         recalibrate=training,
         label=label,
         progress=progress,

@@ -1,9 +1,12 @@
 """How many latents a VAE uses: those whose posterior mean moves from example to example."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multirate.errors import DataError, UsageError
+from multirate.metrics.base import Batch, Measure
 
 THRESHOLD = 0.01
 
@@ -96,3 +99,31 @@ def active_units(means: Tensor | MeanVariance, threshold: float = THRESHOLD) -> 
     else:
         moments = means
     return int((moments.variance > threshold).sum())
+
+
+class ActiveUnits(Measure):
+    """:func:`active_units` of an evaluation; nothing for a model without one latent vector that has a mean.
+
+    Args:
+        threshold: of the variance.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self.threshold = threshold
+        self._moments: MeanVariance | None = MeanVariance()
+
+    def update(self, batch: Batch) -> None:
+        """Add a batch's posterior means."""
+        means = batch.means
+        if means is None or self._moments is None:
+            self._moments = None
+        else:
+            self._moments.update(means)
+
+    def result(self, model: nn.Module, beta: float) -> dict[str, float]:
+        """Return ``active_units``."""
+        return {} if self._moments is None else {"active_units": active_units(self._moments, self.threshold)}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the threshold."""
+        return {"threshold": self.threshold}

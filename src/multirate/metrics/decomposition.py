@@ -1,11 +1,13 @@
 """What the rate of a model at a beta is made of: mutual information, total correlation and dimension-wise KL."""
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multirate.errors import DataError, UsageError
+from multirate.metrics.base import Batch, Measure
 from multirate.objectives.total_correlation import parts
 from multirate.terms import GaussianPosterior
 
@@ -81,7 +83,8 @@ def decomposition(posterior: GaussianPosterior | AggregatePosterior) -> dict[str
         posterior: of all examples at one beta, ``[N, Z]``, or their :class:`AggregatePosterior`.
 
     Returns:
-        ``mutual_information``, ``total_correlation`` and ``dimension_wise_kl``, in nats an example.
+        ``mutual_information``, ``total_correlation`` and ``dimension_wise_kl``, and ``marginal_kl``, which is
+        :math:`\mathrm{KL}(q(z) \,\|\, p(z))`, the sum of the last two; in nats an example.
 
     Raises:
         DataError: if there are no examples, or a posterior is not of shape ``[N, Z]`` or not finite.
@@ -93,4 +96,33 @@ def decomposition(posterior: GaussianPosterior | AggregatePosterior) -> dict[str
         kept = posterior
     whole = kept.posterior
     log_weight = -math.log(kept.count)
-    return {name: float(value.mean()) for name, value in parts(whole, log_weight, log_weight)._asdict().items()}
+    split = {name: float(value.mean()) for name, value in parts(whole, log_weight, log_weight)._asdict().items()}
+    return split | {"marginal_kl": split["total_correlation"] + split["dimension_wise_kl"]}
+
+
+class Decomposition(Measure):
+    """:func:`decomposition` of an evaluation, on its first examples."""
+
+    def __init__(self) -> None:
+        self._aggregate = AggregatePosterior()
+
+    def update(self, batch: Batch) -> None:
+        """Add a batch's posteriors.
+
+        Raises:
+            UsageError: if the model's terms have none.
+        """
+        if batch.terms.posterior is None:
+            raise UsageError(
+                "decomposition needs the posterior of one Gaussian latent vector: let terms(x) fill "
+                "Terms.posterior, or leave the measure out"
+            )
+        self._aggregate.update(batch.terms.posterior)
+
+    def result(self, model: nn.Module, beta: float) -> dict[str, float]:
+        """Return the four numbers."""
+        return decomposition(self._aggregate)
+
+    def settings(self) -> dict[str, Any]:
+        """Return how many examples the aggregate posterior is of."""
+        return {"examples": self._aggregate.count}
