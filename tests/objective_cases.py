@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from multirate.terms import GaussianPosterior, Terms, gaussian_kl
+from multirate.terms import GaussianPosterior, Reconstruction, Terms, gaussian, gaussian_kl
 
 
 def random_posterior(examples: int, latents: int, seed: int = 0) -> GaussianPosterior:
@@ -17,7 +17,9 @@ def random_posterior(examples: int, latents: int, seed: int = 0) -> GaussianPost
 def terms_of(posterior: GaussianPosterior) -> Terms:
     """Make terms with the rate of a posterior and some distortion that follows its sample."""
     latent_rate = gaussian_kl(posterior.mean, posterior.log_variance)
-    return Terms(latent_rate.sum(-1), posterior.sample.square().sum(-1), latent_rate, posterior=posterior)
+    reconstruction = Reconstruction(gaussian(0.5 * posterior.sample), posterior.mean + 1)
+    distortion = posterior.sample.square().sum(-1)
+    return Terms(latent_rate.sum(-1), distortion, latent_rate, posterior=posterior, reconstruction=reconstruction)
 
 
 def chosen(posterior: GaussianPosterior, rows: Tensor) -> GaussianPosterior:

@@ -34,6 +34,8 @@ ARROWS = (
         "merging",
         "fairness",
         "comparison",
+        "collapse",
+        "choosing",
         "metrics",
         "totals",
         "evaluate",
@@ -60,11 +62,13 @@ ONLY = {
     "fairness": {"curve", "text"},
     "merging": {"errors", "curve"},
     "comparison": {"errors", "files", "text", "curve", "merging", "fairness"},
+    "collapse": {"errors", "files", "curve"},
+    "choosing": {"errors", "curve", "metrics"},
     "saving": {"errors", "files"},
 }
 GATING = {"response", "layers", "latents", "plan", "wrapper", "convert", "fold"}
 WITHOUT_GATING = ("terms", "objectives", "models", "data", "theory", "report")
-WITHOUT_TORCH = ("report", "curve", "merging", "fairness", "comparison")
+WITHOUT_TORCH = ("report", "curve", "merging", "fairness", "comparison", "collapse", "choosing")
 LIGHT = {
     *("torch", "numpy", "scipy", "matplotlib", "sklearn", "accelerate", "joblib", "PIL", "safetensors"),
     *("platformdirs", "requests", "urllib3"),

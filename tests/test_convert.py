@@ -13,7 +13,7 @@ from multirate.convert import convert
 from multirate.errors import BetaError, ConversionError
 
 BETAS = torch.tensor([0.01, 0.05, 0.3, 1.0, 4.0, 10.0], dtype=torch.float64)
-NAMED = ["paper", "film"]
+NAMED = ["paper", "film", "mlp"]
 
 
 @pytest.mark.parametrize("response", NAMED)
@@ -310,7 +310,7 @@ def test_copies_compute_the_same_and_are_independent(case, how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [FEED_FORWARD[0], FEED_FORWARD[12]], ids=lambda case: case.name)
-@pytest.mark.parametrize("response", ["paper", "film"])
+@pytest.mark.parametrize("response", ["paper", "film", "mlp"])
 def test_compiled_fullgraph_equals_eager_forward_and_backward(case, response):
     torch._dynamo.reset()
     model, x = randomized(case, response), case.batch()

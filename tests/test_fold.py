@@ -10,7 +10,7 @@ from multirate.errors import BetaError, ConversionError
 from multirate.fold import fold
 
 
-@pytest.mark.parametrize("response", ["paper", "film"])
+@pytest.mark.parametrize("response", ["paper", "film", "mlp"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_folded_equals_gated_in_float64(case, response, training):

@@ -66,7 +66,7 @@ def test_every_public_name_is_there_and_stays_the_same_object(name: str) -> None
     assert getattr(multirate, name) is getattr(multirate, name)
 
 
-@pytest.mark.parametrize("name", ["convert", "evaluate", "fold", "plan"])
+@pytest.mark.parametrize("name", ["collapse", "convert", "evaluate", "fold", "plan"])
 def test_a_function_stays_one_when_the_file_of_its_name_is_imported(name: str) -> None:
     # What Python itself does after it has imported multirate/<name>.py.
     setattr(multirate, name, ModuleType(f"multirate.{name}"))

@@ -25,7 +25,7 @@ def built_in(builder=models.mlp, response="paper") -> MultiRate:
 
 
 @pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
-@pytest.mark.parametrize("response", ["paper", "film", "water-filling"])
+@pytest.mark.parametrize("response", ["paper", "film", "mlp", "water-filling"])
 def test_built_in_model_comes_back_bit_for_bit_with_all_it_was(builder, response, tmp_path):
     model = built_in(builder, response)
     twin = load(model.save(tmp_path))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.polynomial import legendre
 
+import multirate as mr
 from multirate.beta import BetaRange
 from multirate.errors import UsageError
 from multirate.response import GATES, RESPONSES, Response, Slot, linear_gate, ramp_gate, sigmoid_gate, sqrt_gate
@@ -141,6 +142,93 @@ def test_cubic_gates_start_as_slopes_of_alternating_signs():
     fan = 0.4 * math.sqrt(3) * torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
     torch.testing.assert_close(scale, 1 + fan * torch.tensor([1.0, -1.0, 1.0, -1.0]))
     assert torch.equal(shift, torch.zeros(3, 4, dtype=torch.float64))
+
+
+NETWORK = [
+    Slot("mlp-sqrt", 2, False),
+    Slot("cubic", 2, True),
+    Slot("mlp-sigmoid", 3, False),
+    Slot("sigmoid", 1, False),
+    Slot("mlp-sqrt", 1, False),
+]
+
+
+@torch.no_grad()
+def test_gates_of_a_small_network_equal_a_slow_reference():
+    response = Response(NETWORK, dtype=torch.float64)
+    for parameter in response.parameters():
+        torch.nn.init.normal_(parameter)
+    etas = [-1.5, 0.3, 1.2]
+    gates = response(torch.tensor(etas, dtype=torch.float64))
+    first = len(response.weight) - response.mixing.shape[1]
+    for slot, gate, (where, _) in zip(NETWORK, gates, response.channel_slices(), strict=True):
+        if not slot.gate.startswith("mlp"):
+            continue
+        for b, eta in enumerate(etas):
+            hidden = [
+                math.tanh(float(v) * eta + float(a))
+                for v, a in zip(response.hidden_weight, response.hidden_bias, strict=True)
+            ]
+            for c, at in enumerate(range(where.start, where.stop)):
+                mixed = sum(h * float(m) for h, m in zip(hidden, response.mixing[:, at - first], strict=True))
+                u = float(response.weight[at]) * eta + float(response.bias[at]) + mixed / math.sqrt(len(hidden))
+                expected = 1 / (1 + math.exp(-u)) if slot.gate == "mlp-sigmoid" else math.sqrt(max(0, -math.expm1(u)))
+                assert gate.scale[b, c].item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+        assert gate.scale.shape == (3, slot.channels)
+        assert gate.shift is None
+
+
+@torch.no_grad()
+def test_bent_gates_of_two_kinds_do_not_meet():
+    response = Response(NETWORK, dtype=torch.float64)
+    for parameter in response.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    response.bias.sub_(3.0)  # no sqrt gate is shut
+    eta = torch.tensor(0.7, dtype=torch.float64)
+    before = response(eta)
+    response.mixing.zero_()
+    changed = [not torch.equal(a.scale, b.scale) for a, b in zip(before, response(eta), strict=True)]
+    assert changed == [True, False, True, False, True]
+
+
+def test_gates_of_a_small_network_start_as_the_papers_and_learn():
+    response = Response([Slot("mlp-sigmoid", 2, False), Slot("mlp-sqrt", 2, False)], dtype=torch.float64)
+    paper = Response([Slot("sigmoid", 2, False), Slot("sqrt", 2, False)], dtype=torch.float64)
+    etas = torch.linspace(-1.7, 1.7, 9, dtype=torch.float64)
+    for one, other in zip(response(etas), paper(etas), strict=True):
+        torch.testing.assert_close(one.scale, other.scale.expand_as(one.scale))
+    sum(gate.scale.sum() for gate in response(etas[:3])).backward()
+    assert (response.mixing.grad != 0).all()
+    torch.nn.init.normal_(response.mixing)
+    sum(gate.scale.sum() for gate in response(etas[:3])).backward()
+    for parameter in response.parameters():
+        assert parameter.grad.isfinite().all()
+        assert (parameter.grad != 0).any()
+
+
+@torch.no_grad()
+def test_a_small_network_represents_a_gate_that_shuts_in_the_middle_of_the_range():
+    eta = torch.linspace(-math.sqrt(3), math.sqrt(3), 101, dtype=torch.float64)
+    target = 0.9 - 0.8 * torch.exp(-4 * eta.square())
+    u = target.logit()[:, None]
+    response = Response([Slot("mlp-sigmoid", 1, False)], dtype=torch.float64)
+    units = torch.tanh(eta[:, None] * response.hidden_weight + response.hidden_bias) / math.sqrt(32)
+    affine = torch.stack([torch.ones_like(eta), eta], dim=1)
+    both = torch.linalg.lstsq(torch.cat([affine, units], dim=1), u, driver="gelsd").solution
+    response.bias.copy_(both[0])
+    response.weight.copy_(both[1])
+    response.mixing.copy_(both[2:])
+    assert (response(eta)[0].scale[:, 0] - target).abs().max() < 0.01
+    best_affine = torch.sigmoid(affine @ torch.linalg.lstsq(affine, u).solution)[:, 0]
+    assert (best_affine - target).abs().max() > 0.3
+
+
+def test_a_small_network_costs_its_hidden_layer_once_and_34_numbers_a_channel():
+    response = Response([Slot("mlp-sigmoid", 5, False), Slot("mlp-sqrt", 7, False)])
+    assert sum(p.numel() for p in response.parameters()) == 2 * 32 + 34 * 12
+    base = mr.models.mlp(shape=(1, 4, 4), latents=2, hidden=(5, 3))
+    plan = mr.plan(base, response="mlp")
+    assert plan.parameters == sum(p.numel() for p in mr.convert(base, response="mlp").response.parameters())
 
 
 def test_paper_response_costs_two_numbers_a_channel():

@@ -9,6 +9,8 @@ from torch.distributions import Independent, Normal
 
 import multirate as mr
 from multirate import models
+from multirate.data.text import TextSource
+from multirate.data.vocabulary import Vocabulary
 from multirate.errors import UsageError
 from multirate.seeding import seeded
 from multirate.terms import Terms
@@ -23,7 +25,7 @@ def terms(rate, distortion, dimensions=None, groups=None):
 
 
 def measured(*batches, likelihood):
-    total = Totals(())
+    total = Totals()
     for batch in batches:
         total.add(batch, "here")
     return total.point(0.5, sum(len(batch.rate) for batch in batches), likelihood)
@@ -80,7 +82,58 @@ def test_rates_of_groups_are_kept_a_row_a_point_in_the_details():
 
 
 def test_a_model_without_groups_says_nothing_of_them():
-    assert Totals(()).group_rates(3) is None
+    assert Totals().rates_of("group_rates", 3) is None
+    curve = mr.evaluate(Plain(), torch.ones(3, 2), beta=1.0, progress=False)
+    assert not {"group_rates", "latent_rates"} & set(curve.details)
+
+
+class Plain(nn.Module):
+    def terms(self, x):
+        return Terms(x.sum(1), x[:, 0] * 0)
+
+
+class Latents(Plain):
+    """Three latents whose rates are known functions of x."""
+
+    def terms(self, x):
+        rates = torch.stack([x[:, 0], 2 * x[:, 1], 0 * x[:, 0]], dim=1)
+        return Terms(rates.sum(1), x[:, 0] * 0, latent_rate=rates)
+
+
+def test_rates_of_latents_are_kept_a_row_a_point_over_all_batches_and_samples():
+    x = torch.tensor([[1.0, 4.0], [3.0, 8.0], [2.0, 0.0]])
+    curve = mr.evaluate(Latents(), x, beta=0.7, batch_size=2, samples=3, progress=False)
+    assert curve.details["latent_rates"] == [[2.0, 8.0, 0.0]]
+    assert curve.points[0]["rate"] == sum(curve.details["latent_rates"][0])
+
+
+def test_latents_of_a_multi_rate_model_have_a_row_for_each_beta():
+    with seeded(0):
+        model = mr.convert(models.mlp(shape=(1, 4, 4), latents=2, hidden=(8,)), mr.BetaRange(0.01, 10.0))
+    curve = mr.evaluate(model, torch.ones(5, 1, 4, 4), 4, progress=False)
+    rows = torch.tensor(curve.details["latent_rates"])
+    assert rows.shape == (4, 2)
+    torch.testing.assert_close(rows.sum(1).double(), torch.tensor(curve.rates), rtol=1e-5, atol=1e-6)
+
+
+def test_every_point_of_a_text_curve_has_its_perplexity():
+    with seeded(0):
+        words = Vocabulary(["the", "cat", "sat", "dog"])
+        vae = models.lstm((5,), latents=3, vocabulary_size=len(words), embedding=5, hidden=6)
+        model = mr.convert(vae, mr.BetaRange(0.01, 10.0))
+        with torch.no_grad():
+            for parameter in model.response.parameters():
+                parameter.add_(0.5 * torch.randn_like(parameter))
+    source = TextSource.from_lines(["the cat sat", "dog", "the dog sat the cat"], words)
+    curve = mr.evaluate(model, source, 3, progress=False)
+    # 4, 2 and 6 predictions: the words and each sentence's end.
+    expected = [math.exp((point["rate"] + point["distortion"]) / 4) for point in curve.points]
+    assert curve.values("perplexity").tolist() == pytest.approx(expected)
+    assert len(set(expected)) == 3
+
+
+def test_a_text_far_from_its_model_has_a_perplexity_that_is_a_number():
+    assert measured(terms([0.0], [1e6], [2.0]), likelihood="categorical")["perplexity"] == pytest.approx(math.exp(700))
 
 
 def test_the_decomposition_of_known_posteriors_is_a_measure_of_the_curve():

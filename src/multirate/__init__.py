@@ -9,6 +9,7 @@ from multirate._lazy import attach
 if TYPE_CHECKING:
     from multirate import data, errors, models, objectives, theory
     from multirate.beta import BetaRange
+    from multirate.collapse import Collapse, collapse
     from multirate.comparison import Comparison, compare
     from multirate.convert import convert
     from multirate.curve import Curve
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BetaRange",
+    "Collapse",
     "Comparison",
     "Curve",
     "MultiRate",
@@ -37,6 +39,7 @@ __all__ = [
     "Terms",
     "TrainConfig",
     "__version__",
+    "collapse",
     "compare",
     "convert",
     "data",
@@ -55,6 +58,7 @@ __all__ = [
 
 _WHERE = {
     "BetaRange": "beta",
+    "Collapse": "collapse",
     "Comparison": "comparison",
     "Curve": "curve",
     "MultiRate": "wrapper",
@@ -63,6 +67,7 @@ _WHERE = {
     "Run": "training.loop",
     "Terms": "terms",
     "TrainConfig": "training.config",
+    "collapse": "collapse",
     "compare": "comparison",
     "convert": "convert",
     "data": "data:",

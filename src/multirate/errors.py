@@ -23,3 +23,7 @@ class DataError(MultirateError):
 
 class TrainingError(MultirateError):
     """A run that cannot go on: non-finite loss, a checkpoint that does not fit."""
+
+
+class DivergenceError(TrainingError):
+    """A loss, a weight or a measured term that is not finite: the same training would come to the same again."""

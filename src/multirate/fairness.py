@@ -19,7 +19,7 @@ _SETTINGS = (
     "training_seed",
 )
 # Further ones, with the value of a curve that does not mention them: a record has them only where they are special.
-_USUAL = {"objective": "beta-vae", "optimizer": "adam", "recalibrated": False}
+_USUAL = {"objective": "beta-vae", "optimizer": "adam", "recalibrated": False, "start": "new weights"}
 
 
 def incompatible(curve: Curve, baseline: Curve) -> list[str]:

@@ -9,14 +9,15 @@ from multirate.curve import SAME_BETA, Curve, Point
 from multirate.errors import UsageError
 
 # Details that hold a row for each point.
-_BY_POINT = ("group_rates",)
+_BY_POINT = ("group_rates", "latent_rates", "isometric_importance")
 
 
 def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
     """Join curves of one family, for instance beta-VAEs trained at one beta each, into one.
 
     Entries of ``details`` that agree are kept; those that differ become lists, one value a curve, in order of beta.
-    ``group_rates``, which have a row a point, are joined in the order of the points, if every curve has them.
+    What has a row a point, such as ``group_rates`` and ``latent_rates``, is joined in the order of the points, if every
+    curve has it.
 
     Args:
         curves: at least one; they agree in model, data, split, examples, seed, samples and units.
@@ -58,11 +59,17 @@ def _details(ordered: Sequence[Curve], points: Sequence[Point]) -> dict[str, Any
     details: dict[str, Any] = {}
     for key in dict.fromkeys(key for curve in ordered for key in curve.details):
         entries = [curve.details.get(key) for curve in ordered]
-        if key in _BY_POINT:
-            if all(entry is not None for entry in entries):
+        if any(_is_by_point(curve, key) for curve in ordered):
+            if all(_is_by_point(curve, key) for curve in ordered):
                 pairs = [zip(curve.points, curve.details[key], strict=True) for curve in ordered]
                 rows = {p["beta"]: row for pair in pairs for p, row in pair}
                 details[key] = [rows[p["beta"]] for p in points]
         else:
             details[key] = entries[0] if all(entry == entries[0] for entry in entries) else entries
     return details
+
+
+def _is_by_point(curve: Curve, key: str) -> bool:
+    """Return whether an entry of the details has a row of numbers for each point."""
+    entry = curve.details.get(key)
+    return isinstance(entry, list) and len(entry) == len(curve) and all(isinstance(row, list) for row in entry)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from multirate.errors import ConversionError
 from multirate.latents import Name, find_latents
 from multirate.layers import NORMALIZING, RECURRENT, WEIGHTED, copied, kind_of
-from multirate.response import GATES, RESPONSES, Slot
+from multirate.response import FEATURES, GATES, RESPONSES, Slot
 from multirate.seeding import seeded
 
 Patterns: TypeAlias = str | Sequence[str]
@@ -89,10 +89,11 @@ class Plan:
 
     @property
     def parameters(self) -> int:
-        """How many parameters the response adds: two, or four if curved, for each map of each channel, one a latent."""
+        """How many parameters the response adds: two, or more if bent, for each map of each channel, one a latent."""
         layers = [layer for layer in self.gated if layer.side != "latent"]
-        maps = (layer.channels * (2 if layer.shift else 1) * (4 if GATES[layer.gate].curved else 2) for layer in layers)
-        return sum(maps) + self.latents
+        maps = (layer.channels * (2 if layer.shift else 1) * GATES[layer.gate].coefficients for layer in layers)
+        hidden = 2 * FEATURES["mlp"] if any(GATES[layer.gate].bent == "mlp" for layer in layers) else 0
+        return sum(maps) + hidden + self.latents
 
     @property
     def one_beta(self) -> bool:
@@ -146,8 +147,9 @@ def plan(
         log_variance: the same for its log-variance; the same path as ``mean`` if one layer gives both, means first.
         latent_input: the same for the layer whose input is the latents alone.
         ungated: patterns of modules inside these two that get no gate.
-        response: ``default``, ``paper``, ``sigmoid``, ``film`` or ``water-filling``; or a table of pattern to gate
-            function (``sigmoid``, ``sqrt``, ``ramp``, ``film``, ``cubic``), of which the first that matches counts;
+        response: ``default``, ``paper``, ``sigmoid``, ``film``, ``mlp`` or ``water-filling``; or a table of pattern to
+            gate function (``sigmoid``, ``sqrt``, ``ramp``, ``film``, ``cubic``, ``mlp-sigmoid``, ``mlp-sqrt``), of
+            which the first that matches counts;
             ``encoder`` and ``decoder`` in such a table also stand for the whole side, and ``"latents": "threshold"``
             gates the latents.
         example: an input of the base, a tensor or a tuple of arguments. With it the base is run once, on a copy, to see

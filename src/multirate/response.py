@@ -4,8 +4,9 @@ A layer's pre-activation :math:`W a + b` becomes :math:`s(\beta) \odot (W a + b)
 
 .. math:: s(\beta) = \sigma(w_h \log\beta + b_h)
 
-(Bae et al. 2023, Eq. 6-9). All layers share one affine map of the standardized log beta. Latents may have gates of
-their own, which follow from one threshold each: see :func:`latent_gate`.
+(Bae et al. 2023, Eq. 6-9). All layers share one affine map of the standardized log beta; some gates bend it by further
+features of log beta, two polynomials or the hidden layer of a small network. Latents may have gates of their own, which
+follow from one threshold each: see :func:`latent_gate`.
 """
 
 import math
@@ -23,6 +24,10 @@ _SQRT_GATE_EPS = 1e-6
 _SHARPNESS = 8.0
 # Thresholds start this many nats of log beta below the upper end of the range, and up to it.
 _THRESHOLD_SPREAD = 2.0
+# How many functions of log beta bend a map, beside its affine part: Legendre polynomials, or hidden units.
+FEATURES: Mapping[str, int] = {"": 0, "cubic": 2, "mlp": 32}
+# Slope of each hidden unit where it starts, a standard deviation of log beta: a soft step.
+_HIDDEN_SLOPE = 2.0
 
 
 def sigmoid_gate(u: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ class GateFunction:
         offset: where ``u`` starts at the middle of the range: open, with a gradient to every parameter.
         shift: whether a second affine map, starting at 0, is added to the gated pre-activation.
         slope: where the slope of ``u`` starts, with alternating signs from channel to channel.
-        curved: whether ``u`` and the shift are cubic in log beta, not affine.
+        bent: what ``u`` and the shift are in log beta, a key of :data:`FEATURES`: affine if it is empty.
     """
 
     name: str
@@ -136,7 +141,12 @@ class GateFunction:
     offset: float
     shift: bool = False
     slope: float = 0.0
-    curved: bool = False
+    bent: str = ""
+
+    @property
+    def coefficients(self) -> int:
+        """Parameters of each map of each channel."""
+        return 2 + FEATURES[self.bent]
 
 
 GATES: Mapping[str, GateFunction] = {
@@ -146,7 +156,9 @@ GATES: Mapping[str, GateFunction] = {
         GateFunction("sqrt", sqrt_gate, offset=-2.0),
         GateFunction("ramp", ramp_gate, offset=-1.0),
         GateFunction("film", linear_gate, offset=1.0, shift=True),
-        GateFunction("cubic", linear_gate, offset=1.0, shift=True, slope=0.4, curved=True),
+        GateFunction("cubic", linear_gate, offset=1.0, shift=True, slope=0.4, bent="cubic"),
+        GateFunction("mlp-sigmoid", sigmoid_gate, offset=2.0, bent="mlp"),
+        GateFunction("mlp-sqrt", sqrt_gate, offset=-2.0, bent="mlp"),
     )
 }
 
@@ -164,6 +176,7 @@ RESPONSES: Mapping[str, Mapping[str, str]] = {
     "paper": {"encoder": "sigmoid", "decoder": "sqrt"},
     "sigmoid": {"encoder": "sigmoid", "decoder": "sigmoid"},
     "film": {"encoder": "film", "decoder": "film"},
+    "mlp": {"encoder": "mlp-sigmoid", "decoder": "mlp-sqrt"},
     "water-filling": {"*log_variance*": "ramp", "encoder": "sqrt", "decoder": "sqrt"},
 }
 
@@ -211,16 +224,26 @@ def _bends(standardized_log_beta: Tensor) -> Tensor:
     return torch.cat([1.5 * x.square() - 0.5, 2.5 * x**3 - 1.5 * x], dim=1)
 
 
+def _first_hidden() -> tuple[Tensor, Tensor]:
+    """Return weights and biases of the hidden units: soft steps whose middles are spread evenly over the range."""
+    count = FEATURES["mlp"]
+    weight = torch.full((count,), _HIDDEN_SLOPE, dtype=torch.float64)
+    return weight, -weight * torch.linspace(-math.sqrt(3.0), math.sqrt(3.0), count, dtype=torch.float64)
+
+
 class Response(nn.Module):
     r"""The hypernetwork: one map of the standardized log beta for all gated layers at once.
 
-    .. math:: u = b_h + w_h s + c_2 P_2(s / \sqrt 3) + c_3 P_3(s / \sqrt 3), \qquad s = \frac{\log\beta - \mu}{\sigma}
+    .. math:: u = b_h + w_h s + \sum_k c_k \phi_k(s), \qquad s = \frac{\log\beta - \mu}{\sigma}
 
     ``weight`` is :math:`w_h` and ``bias`` is :math:`b_h` (Bae et al. 2023, Eq. 6), one number each for every map of
-    every gated channel. The Legendre polynomials :math:`P_2, P_3`, orthogonal to the affine part over the range, belong
-    to curved gates alone; ``curvature``, ``[2, ...]``, holds their coefficients, which start at 0. Where the latents
-    are gated, ``thresholds`` holds :math:`(\xi - \mu) / \sigma` of each, shared by all their gates. The work is a
-    handful of kernels whatever the depth.
+    every gated channel. Features :math:`\phi_k` belong to bent gates alone, and their coefficients start at 0. Of cubic
+    gates they are the Legendre polynomials :math:`P_2, P_3` of :math:`s / \sqrt 3`, orthogonal to the affine part over
+    the range, with coefficients ``curvature``, ``[2, ...]``. Of gates of a small network they are its 32 hidden units,
+    :math:`\tanh(v_k s + a_k) / \sqrt{32}`, which all layers share: ``hidden_weight`` and ``hidden_bias``, with
+    coefficients ``mixing``, ``[32, ...]``; the root keeps a step of Adam in all of them from moving a gate 32 times as
+    far. Where the latents are gated, ``thresholds`` holds :math:`(\xi - \mu) / \sigma` of each, shared by all their
+    gates. The work is a handful of kernels whatever the depth.
 
     Args:
         slots: the gated layers, in the order in which :meth:`forward` returns their gates.
@@ -233,6 +256,9 @@ class Response(nn.Module):
     """
 
     curvature: nn.Parameter | None
+    hidden_weight: nn.Parameter | None
+    hidden_bias: nn.Parameter | None
+    mixing: nn.Parameter | None
     thresholds: nn.Parameter | None
 
     def __init__(
@@ -259,10 +285,18 @@ class Response(nn.Module):
             offsets += [gate.offset for i in members for _ in range(slots[i].channels)]
             rest = [0.0] * sum(slots[i].channels for i in shifted)
             slopes, offsets = slopes + rest, offsets + rest
-        self._curved = sum(sum(_widths(slots, group)) for group in self._groups if group.gate.curved)
+        # Groups come in the order of GATES, in which gates that bend alike are next to each other.
+        self._spans = [
+            sum(sum(_widths(slots, group)) for group in self._groups if group.gate.bent == bent) for bent in FEATURES
+        ]
         self.weight = nn.Parameter(torch.tensor(slopes, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.tensor(offsets, device=device, dtype=dtype))
-        self.curvature = nn.Parameter(self.weight.new_zeros(2, self._curved)) if self._curved else None
+        _, curved, mixed = self._spans
+        self.curvature = nn.Parameter(self.weight.new_zeros(FEATURES["cubic"], curved)) if curved else None
+        self.mixing = nn.Parameter(self.weight.new_zeros(FEATURES["mlp"], mixed)) if mixed else None
+        self.hidden_weight, self.hidden_bias = (
+            nn.Parameter(value.to(self.weight)) if mixed else None for value in _first_hidden()
+        )
         self.thresholds = nn.Parameter(self._first_thresholds(beta_range).to(self.weight)) if self._latent else None
 
     def _first_thresholds(self, beta_range: BetaRange) -> Tensor:
@@ -285,10 +319,7 @@ class Response(nn.Module):
         """
         column = standardized_log_beta.reshape(-1, 1)
         gates: dict[int, Gate] = {}
-        u = torch.addcmul(self.bias, column, self.weight)
-        if self.curvature is not None:
-            curved = u[:, -self._curved :] + _bends(column) @ self.curvature
-            u = torch.cat([u[:, : -self._curved], curved], dim=1)
+        u = self._bend(torch.addcmul(self.bias, column, self.weight), column)
         widths = [width for group in self._groups for width in _widths(self.slots, group)]
         parts = iter(u.split(widths, dim=1))
         for gate, members, shifted in self._groups:
@@ -299,6 +330,19 @@ class Response(nn.Module):
             t, g = latent_gate((self.thresholds - column) * self.log_std)
             gates.update({i: LATENT_GATES[self.slots[i].gate](t, g) for i in self._latent})
         return tuple(gates[i] for i in range(len(self.slots)))
+
+    def _bend(self, u: Tensor, column: Tensor) -> Tensor:
+        """Add the features of log beta to the maps of the gates that have them."""
+        if self.curvature is None and self.mixing is None:
+            return u
+        affine, curved, mixed = u.split(self._spans, dim=1)
+        if self.curvature is not None:
+            curved = curved + _bends(column) @ self.curvature
+        if self.mixing is not None:
+            assert self.hidden_weight is not None and self.hidden_bias is not None
+            hidden = torch.addcmul(self.hidden_bias, column, self.hidden_weight).tanh()
+            mixed = mixed + hidden @ self.mixing / math.sqrt(FEATURES["mlp"])
+        return torch.cat([affine, curved, mixed], dim=1)
 
     def _by_layer(self, values: Tensor, members: Sequence[int]) -> dict[int, Tensor]:
         return dict(zip(members, values.split([self.slots[i].channels for i in members], dim=1), strict=True))

@@ -29,6 +29,28 @@ class GaussianPosterior:
 
 
 @dataclass(frozen=True)
+class Reconstruction:
+    r"""What a model says that the data are, beside the data: held by reference, computed from when it is asked for.
+
+    Args:
+        likelihood: :math:`p(x|z)` at the posterior sample, with batch shape ``[B]``.
+        x: data, ``[B, ...]``.
+    """
+
+    likelihood: Distribution
+    x: Tensor
+
+    @property
+    def dimensions(self) -> int:
+        """Values of one example."""
+        return math.prod(self.x.shape[1:])
+
+    def squared_error(self) -> Tensor:
+        r"""Return :math:`\|x - \mu\|^2` with the likelihood's mean, summed over all but the batch, ``[B]``."""
+        return (self.x - self.likelihood.mean).flatten(1).square().sum(-1)
+
+
+@dataclass(frozen=True)
 class Terms:
     r"""Rate and distortion of each example of a batch, in nats.
 
@@ -40,6 +62,8 @@ class Terms:
         posterior: of a model with one Gaussian latent vector; objectives that look beyond rate and distortion need it.
         dimensions: how many values of the data the distortion sums over, ``[B]``: pixels times channels, or the words
             of a text with its end. Bits per dimension and perplexity divide by it.
+        reconstruction: likelihood and data, for objectives and measures that look at the error itself; of a model whose
+            likelihood has a mean like the data.
 
     Raises:
         UsageError: if ``rate`` and ``distortion`` are not both of shape ``[B]``.
@@ -51,6 +75,7 @@ class Terms:
     group_rate: Tensor | None = None
     posterior: GaussianPosterior | None = None
     dimensions: Tensor | None = None
+    reconstruction: Reconstruction | None = None
 
     def __post_init__(self) -> None:
         if self.rate.ndim != 1 or self.rate.shape != self.distortion.shape:

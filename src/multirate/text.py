@@ -10,10 +10,18 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def spoken(name: str) -> str:
+    """Write a measure's name as words; what stands in brackets, the name of a network, stays: ``distance [my_net]``."""
+    words, bracket, of = name.partition("[")
+    return words.replace("_", " ") + (f" [{of}" if bracket else "")
+
+
 def format_measure(name: str, value: float) -> str:
-    """Write one value for people: beta in 3 significant digits, counts whole, nats with 2 decimals."""
+    """Write one value for people: beta in 3 significant digits, counts whole, nats and others with 2 decimals."""
     if name == "beta":
         return f"{value:.3g}"
+    if "kernel_distance[" in name or name in ("kid", "reconstruction_kid"):
+        return f"{value:.4f}"
     return f"{value:.0f}" if name == "active_units" else f"{value:.2f}"
 
 

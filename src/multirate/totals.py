@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from multirate.curve import Point, point
-from multirate.errors import TrainingError
+from multirate.errors import DivergenceError
 from multirate.terms import Terms
 
 
@@ -27,12 +27,12 @@ class Totals:
             where: beta and batch, for the error.
 
         Raises:
-            TrainingError: if a sum is not finite.
+            DivergenceError: if a sum is not finite.
         """
         rate, distortion = float(terms.rate.double().sum()), float(terms.distortion.double().sum())
         for name, value in (("rate", rate), ("distortion", distortion)):
             if not math.isfinite(value):
-                raise TrainingError(
+                raise DivergenceError(
                     f"the {name} is {value} at {where}: the model has diverged, or the data are far from "
                     "its training data; train with a smaller learning rate or with clip_norm"
                 )

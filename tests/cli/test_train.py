@@ -147,3 +147,73 @@ def test_validate_measures_the_validation_split_and_leaves_the_weights_alone(tmp
     assert all(line["objective"] == pytest.approx(line["distortion"] + 0.5 * line["rate"]) for line in found)
     one, other = mr.load(plain / "model").state_dict(), mr.load(validated / "model").state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_starts_from_another_by_flag_by_yaml_and_in_a_sweep(tmp_path: Path) -> None:
+    plain, gated = tmp_path / "plain", tmp_path / "gated"
+    small = [*SMALL, "--epochs", "1"]
+    assert main(["train", *small, "--beta", "0.5", "--out", str(plain)]) == 0
+    assert main(["train", *small, "--from", str(plain), "--preserve-at", "2", "--out", str(gated)]) == 0
+    record = config_of(gated)
+    assert record["run"] | {"start": str(plain), "preserve_at": 2.0} == record["run"]
+    assert f"--from {plain} --preserve-at 2.0 " in str(record["command"])
+    assert main(["train", "--config", str(gated / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
+    one, other = mr.load(gated / "model").state_dict(), mr.load(tmp_path / "again" / "model").state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    file = tmp_path / "options.yaml"
+    file.write_text(f"from: {plain}\n")
+    assert expand(["--config", str(file)])[:2] == ["--from", str(plain)]
+    assert main(["sweep", *small, "--from", str(plain), "--betas", "1", "--out", str(tmp_path / "sweep")]) == 0
+    swept = config_of(tmp_path / "sweep" / "beta-1")
+    assert swept["run"] | {"start": str(plain), "beta": 1.0} == swept["run"]
+
+
+def test_a_start_of_another_network_is_refused_before_anything_is_written(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "--from", str(trained), "--out", str(tmp_path / "run")]) == 2
+    assert "fold it first" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sigma_vae_is_trained_measured_and_compared_at_its_own_beta(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sigma, gated = tmp_path / "sigma", tmp_path / "gated"
+    small = [*SMALL, "--epochs", "2", "--likelihood", "gaussian"]
+    assert main(["train", *small, "--objective", "sigma-vae", "--out", str(sigma)]) == 0
+    assert "--beta 1.0 --epochs 2 --batch-size 64 --objective sigma-vae" in str(config_of(sigma)["command"])
+    assert main(["train", "--config", str(sigma / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
+    extra = json.loads((sigma / "model" / "model.json").read_text())["extra"]
+    assert main(["evaluate", str(sigma), "--split", "train", "--no-figures"]) == 0
+    curve = mr.Curve.load(sigma / "curve.json")
+    assert curve.label == "\N{GREEK SMALL LETTER SIGMA}-VAE mlp"
+    assert curve.betas.tolist() == [extra["beta"]]
+    assert curve.details | extra == curve.details | {"optimal_variance": extra["beta"], "beta": extra["beta"]}
+    # The distortion of unit variance, from the variance that was kept, with other noise.
+    expected = 0.5 * 64 * (extra["optimal_variance"] + 1.8378770664093453)
+    assert curve.points[0]["distortion"] == pytest.approx(expected, rel=1e-3)
+    assert main(["train", *small, "--out", str(gated)]) == 0
+    assert main(["evaluate", str(gated), "--split", "train", "--betas", "4", "--no-figures"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(gated), str(sigma), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert f"{extra['beta']:.6f}"[:6] in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--response", "paper"],
+            "response paper goes with a multi-rate model, and objective sigma-vae trains a plain",
+        ),
+        (["--beta", "0.5"], "beta 0.5 does not go with objective sigma-vae, which has no beta"),
+    ],
+)
+def test_a_sigma_vae_takes_no_beta_and_no_range(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "--objective", "sigma-vae", *words, "--out", str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -62,3 +62,15 @@ def test_threshold_is_above_half():
 def test_the_record_says_how_they_were_made():
     assert load("digits").details == {"binarize": "static", "binarize_seed": 5, "split_seed": 6, "scale": 1}
     assert load("digits", binarize="none").details["scale"] == 16
+
+
+def test_larger_digits_are_the_same_pixels_as_squares_within_a_border():
+    _, small = images_of("test")
+    source, large = images_of("test", size=28)
+    assert source.shape == (1, 28, 28)
+    assert source.details["size"] == 28
+    inner = large[:, :, 2:26, 2:26]
+    assert large.sum() == inner.sum()
+    for row in range(3):
+        for column in range(3):
+            assert torch.equal(inner[:, :, row::3, column::3], small)

@@ -15,9 +15,9 @@ BAD_CALLS = {
     ),
     "unknown option": (
         ("digits",),
-        {"size": 8},
+        {"crop": 8},
         UsageError,
-        "unknown option 'size' for data 'digits'; choose from binarize",
+        "unknown option 'crop' for data 'digits'; choose from binarize, size",
     ),
     "option of none": (
         ("mnist-larochelle",),
@@ -25,6 +25,7 @@ BAD_CALLS = {
         UsageError,
         "unknown option 'binarize'.*it has none",
     ),
+    "small size": (("digits",), {"size": 7}, UsageError, "an integer of at least 8; got 7"),
     "unknown way": (("digits",), {"binarize": "yes"}, UsageError, "unknown binarize 'yes'"),
     "missing path": (("some/where",), {}, DataError, "no file or folder some/where"),
     "missing files": (("mnist",), {"download": False}, DataError, "mnist needs train-images-idx3-ubyte.gz"),

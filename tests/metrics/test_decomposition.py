@@ -8,6 +8,7 @@ from torch.quasirandom import SobolEngine
 
 from multirate.errors import DataError, UsageError
 from multirate.metrics.decomposition import AggregatePosterior, decomposition
+from multirate.objectives.aggregate import aggregate_log_densities
 from multirate.terms import GaussianPosterior, gaussian_kl
 from objective_cases import chosen, random_posterior
 
@@ -33,6 +34,7 @@ def integrated_parts(means: Tensor, variances: Tensor) -> dict[str, float]:
     axis = torch.linspace(-8, 8, 641, dtype=torch.float64)
     cell = float(axis[1] - axis[0])
     grid = torch.cartesian_prod(axis, axis)
+    log_prior = Independent(Normal(torch.zeros(2).double(), torch.ones(2).double()), 1).log_prob(grid)
     equal = Categorical(torch.ones(len(means), dtype=torch.float64))
     mixture = MixtureSameFamily(equal, Independent(Normal(means, variances.sqrt()), 1))
     log_density = mixture.log_prob(grid)
@@ -48,6 +50,7 @@ def integrated_parts(means: Tensor, variances: Tensor) -> dict[str, float]:
         "mutual_information": entropy - float(0.5 * (2 * math.pi * math.e * variances).log().sum(-1).mean()),
         "total_correlation": float((density * (log_density - log_product)).sum()) * cell**2,
         "dimension_wise_kl": dimension_wise,
+        "marginal_kl": float((density * (log_density - log_prior)).sum()) * cell**2,
     }
 
 
@@ -80,6 +83,7 @@ def test_parts_of_a_linear_encoder_on_gaussian_data_are_the_closed_forms(
         "mutual_information": float(0.5 * (covariance.logdet() - variance.log().sum())),
         "total_correlation": float(-0.5 * correlation.logdet()),
         "dimension_wise_kl": float(0.5 * (diagonal - 1 - diagonal.log()).sum()),
+        "marginal_kl": float(0.5 * (covariance.trace() - 2 - covariance.logdet())),
     }
     assert found == pytest.approx(expected, abs=3e-3)
 
@@ -91,7 +95,9 @@ def test_the_parts_sum_to_the_rate() -> None:
 
     found = decomposition(GaussianPosterior(mean, variance.log(), mean + variance.sqrt() * noise.repeat(4, 1)))
 
-    assert sum(found.values()) == pytest.approx(rate, abs=1e-3)
+    split = found["mutual_information"], found["total_correlation"], found["dimension_wise_kl"]
+    assert sum(split) == pytest.approx(rate, abs=1e-3)
+    assert found["mutual_information"] + found["marginal_kl"] == pytest.approx(rate, abs=1e-3)
     assert found["mutual_information"] < rate
 
 
@@ -102,6 +108,48 @@ def test_at_rate_zero_all_parts_are_zero() -> None:
     found = decomposition(GaussianPosterior(zeros, zeros, sample))
 
     assert found == pytest.approx(dict.fromkeys(found, 0.0), abs=1e-9)
+
+
+def test_a_small_set_equals_every_pair_written_out() -> None:
+    posterior = random_posterior(7, 3)
+    mean, std, z = posterior.mean, (posterior.log_variance / 2).exp(), posterior.sample
+    information = marginal = 0.0
+    for i in range(7):
+        own = float(Normal(mean[i], std[i]).log_prob(z[i]).sum())
+        pairs = [math.exp(float(Normal(mean[j], std[j]).log_prob(z[i]).sum())) for j in range(7)]
+        aggregate = math.log(math.fsum(pairs) / 7)
+        information += (own - aggregate) / 7
+        marginal += (aggregate - float(Normal(0.0, 1.0).log_prob(z[i]).sum())) / 7
+
+    found = decomposition(posterior)
+
+    assert found["mutual_information"] == pytest.approx(information, abs=1e-12)
+    assert found["marginal_kl"] == pytest.approx(marginal, abs=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 2**18])
+def test_pairs_are_compared_in_chunks_of_any_size(chunk: int) -> None:
+    posterior = random_posterior(61, 2)
+    whole = decomposition(posterior)
+    weight = -math.log(61)
+    joint, _ = aggregate_log_densities(posterior, weight, weight, chunk)
+    own = Independent(Normal(posterior.mean, (posterior.log_variance / 2).exp()), 1).log_prob(posterior.sample)
+
+    assert float((own - joint).mean()) == pytest.approx(whole["mutual_information"], abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.5, 2.0, 20.0])
+def test_mutual_information_is_between_zero_and_rate_and_log_n_but_for_noise(scale: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    mean = scale * torch.randn(2000, 2, generator=generator, dtype=torch.float64)
+    log_variance = torch.full_like(mean, -math.log(1 + scale**2))
+    noise = torch.randn(2000, 2, generator=generator, dtype=torch.float64)
+    rate = float(gaussian_kl(mean, log_variance).sum(-1).mean())
+
+    found = decomposition(GaussianPosterior(mean, log_variance, mean + (0.5 * log_variance).exp() * noise))
+
+    assert -0.05 <= found["mutual_information"] <= min(rate + 0.05, math.log(2000) + 1e-9)
+    assert found["marginal_kl"] >= -0.05
 
 
 def test_posteriors_that_do_not_overlap_tell_their_examples_apart() -> None:

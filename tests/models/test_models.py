@@ -39,8 +39,12 @@ WRONG = [
     ("linear", {"latents": 0}, "latents"),
     ("linear", {"likelihood": "poisson"}, "bernoulli, gaussian, squared_error, gaussian_learned"),
     ("mlp", {"width": 3}, "shape, latents, hidden, likelihood"),
+    ("resnet", {"width": 33}, "width must be an even integer of at least 2; got 33"),
+    ("resnet", {"width": 0}, "width must be an even integer of at least 2; got 0"),
+    ("convnet", {"width": 0.5}, "width must be an integer of at least 1; got 0.5"),
     ("vgg", {}, "linear, mlp, convnet, resnet"),
 ]
+WIDTHS = [2, 6, 128]
 
 
 def make(name, **options):
@@ -63,6 +67,42 @@ def test_resnet_has_thirteen_hidden_convolutions_with_1536_channels():
     ]
     assert len(hidden) == 13
     assert sum(layer.out_channels for layer in hidden) == 1536
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_resnet_of_any_width_has_the_parameters_counted_by_hand(width):
+    half, square = width // 2, 9 * width * width + width
+    first = 16 * half + half + 16 * half * width + width
+    last = 9 * half * width + half + 9 * half + 1
+    ends = 2 * (16 * width * 32 + 32) + 32 * 16 * width + 16 * width
+    model = make("resnet", width=width)
+    assert sum(p.numel() for p in model.parameters()) == first + 10 * square + last + ends
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_convnet_of_any_width_has_channels_in_the_papers_ratios(width):
+    for shape, back in (((1, 28, 28), (4, 2)), ((3, 64, 64), (4, 2, 1))):
+        with torch.device("meta"):
+            model = models.convnet(shape, width=width)
+        convolutions = [layer.out_channels for layer in model.encoder if isinstance(layer, nn.Conv2d)]
+        transposed = [layer.out_channels for layer in model.decoder if isinstance(layer, nn.ConvTranspose2d)]
+        assert convolutions == [width, 2 * width, 4 * width, 8 * width]
+        assert transposed == [ratio * width for ratio in back]
+        assert model.stem.out_features == 8 * width * 16
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet"])
+def test_a_width_is_kept_with_the_model_and_the_papers_is_not_named(name):
+    assert "width" not in make(name, width=128).options
+    model = make(name, width=6, latents=3)
+    assert model.options["width"] == 6
+    make(name, **json.loads(json.dumps(model.options))).load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize(("name", "shape"), [case for case in SHAPES if case[0] in ("convnet", "resnet")])
+def test_a_narrow_model_takes_every_shape(name, shape):
+    x = torch.rand(2, *shape)
+    assert make(name, shape=shape, width=2, latents=3)(x).shape == x.shape
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

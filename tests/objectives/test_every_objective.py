@@ -11,7 +11,7 @@ from multirate.objectives import OBJECTIVE_NAMES, Objective, by_name, couples_ex
 from multirate.terms import GaussianPosterior, Terms
 from objective_cases import chosen, random_posterior, terms_of
 
-COUPLED = ("beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae", "free-bits")
+COUPLED = ("beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae", "free-bits", "sigma-vae")
 WITH_POSTERIOR = ("beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae")
 EXTREMES = (-20.0, 0.0, 20.0)
 

@@ -46,7 +46,7 @@ def learning_rates(optimizer, model):
     return {name: rates.get(id(p)) for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("response", ["default", "paper", "film"])
+@pytest.mark.parametrize("response", ["default", "paper", "film", "mlp"])
 def test_gates_step_further_than_the_base_and_thresholds_as_far(seen, response):
     model = make(response)
     fit(model, data(), learning_rate=1e-3, **FAST)

@@ -11,7 +11,7 @@ from multirate.metrics.options import MeasureOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure a run's rate-distortion curve; writes curve.json, curve.csv and figures/ in the run's folder.
+    """Measure a run's rate-distortion curve; writes curve.json, curve.csv, collapse.json and figures/ in its folder.
 
     Example: multirate evaluate runs/mnist --betas 20
     """
@@ -35,8 +35,10 @@ class Options:
     data_dir: str | None = None
     """Folder of the original data files, in place of the run's."""
     measures: tuple[str, ...] = ("active_units",)
-    """What to measure beside rate and distortion: active_units, decomposition (mutual_information, total_correlation
-    and dimension_wise_kl of the aggregate posterior)."""
+    """What to measure beside rate and distortion: active_units, decomposition (mutual_information, total_correlation,
+    dimension_wise_kl and marginal_kl of the aggregate posterior), log_likelihood (importance-weighted),
+    isometric_importance (of each latent); of data with known factors, such as dsprites, also
+    mutual_information_gap, dci and factor_vae_score; of images frechet_distance and kernel_distance."""
     measuring: Annotated[MeasureOptions, tyro.conf.arg(name="")] = field(default_factory=MeasureOptions)
     recalibrate: bool = False
     """Estimate BatchNorm statistics anew at each beta, on the run's training data."""
@@ -47,6 +49,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Evaluate, draw, and print the curve."""
+    from multirate.experiments.collapse import write_collapse
     from multirate.experiments.pictures import draw
     from multirate.experiments.run import evaluate_run, open_run
 
@@ -66,7 +69,9 @@ def run(options: Options) -> None:
         label=options.label,
     )
     screen.curve(curve)
+    for line in write_collapse(done, data_dir=options.data_dir, say=screen.say).lines():
+        screen.say(line)
     written = draw(done, data_dir=options.data_dir, say=screen.say) if options.figures else []
     figures = f" and {counted(len(written), 'figure')}" if written else ""
-    screen.say(f"wrote {options.run / 'curve.json'}, curve.csv{figures}")
+    screen.say(f"wrote {options.run / 'curve.json'}, curve.csv, collapse.json{figures}")
     screen.result(curve.to_dict())

@@ -56,7 +56,8 @@ def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = F
             BatchNorm to recalibrate.
         DataError: if the run is not finished.
     """
-    from multirate.experiments.run import VOCABULARY, open_run, recalibration_data
+    from multirate.experiments.run import open_run, recalibration_data
+    from multirate.experiments.spec import VOCABULARY
     from multirate.files import write_atomic
     from multirate.fold import fold
     from multirate.saving import save

@@ -8,9 +8,11 @@ COMMANDS: dict[str, str] = {
     "sweep": "train one dedicated beta-VAE a beta: the baselines",
     "evaluate": "measure a run's rate-distortion curve",
     "compare": "set a run's curve against baselines: gaps, BD-rate",
-    "choose": "find the beta of a wanted rate, distortion or best ELBO",
+    "choose": "find the beta of a wanted rate or distortion, or of the best of a measure",
+    "collapse": "say at which beta each latent dies, where the curve moves, how far a bound is",
     "fold": "write the plain VAE of one beta",
     "text": "write sentences with a text run: reconstructions, samples, interpolations",
     "plot": "draw a run's curve again, with or without baselines",
+    "reproduce": "make a figure or table of the paper, with its claims: fig1, fig4, ..., table2",
     "report": "write a run's self-contained report.html",
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from multirate.errors import UsageError
+from multirate.text import spoken
 
 if TYPE_CHECKING:
     from multirate.curve import Curve
@@ -49,11 +50,12 @@ class Screen:
         """Print rows of text, the header first; numbers are aligned to the right."""
         from rich import box
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
         for name in rows[0]:
-            table.add_column(name.replace("_", " "), justify="right")
+            table.add_column(escape(spoken(name)), justify="right")
         for row in rows[1:]:
             table.add_row(*row)
         console = Console(file=sys.stderr if self.json else sys.stdout)

@@ -7,20 +7,20 @@ from typing import Annotated, Literal
 import tyro
 
 from multirate.cli.shared import Screen, Shared, SharedOptions, parse_betas
-from multirate.cli.train import TrainingOptions
-from multirate.experiments.spec import RunSpec
+from multirate.cli.train import TrainingOptions, TrainSpec
 
 RESUME = "go on with the same command: finished betas are kept"
 
 
 @dataclass(frozen=True)
-class SweepSpec(RunSpec):
+class SweepSpec(TrainSpec):
     """The specification of a sweep: each run gets its own beta."""
 
     beta: tyro.conf.Suppress[tyro.conf.Fixed[float | None]] = None
     beta_low: tyro.conf.Suppress[tyro.conf.Fixed[float]] = 0.01
     beta_high: tyro.conf.Suppress[tyro.conf.Fixed[float]] = 10.0
     response: tyro.conf.Suppress[tyro.conf.Fixed[str]] = "default"
+    preserve_at: tyro.conf.Suppress[tyro.conf.Fixed[float | None]] = None
 
 
 @dataclass(frozen=True, kw_only=True)

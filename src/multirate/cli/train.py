@@ -11,10 +11,12 @@ import tyro
 
 from multirate.cli.shared import RunPath, Screen, Shared, SharedOptions
 from multirate.errors import UsageError
-from multirate.experiments.spec import RunSpec
+from multirate.experiments.spec import FLAGS, RunSpec
 from multirate.training.config import TrainConfig
 
 RESUME = "go on with the same command and --resume"
+# Names on the command line, to fields.
+_FIELDS = {flag: name for name, flag in FLAGS.items()}
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,13 @@ class TrainingOptions(TrainConfig):
     def config(self) -> TrainConfig:
         """Return the options as :func:`multirate.fit` takes them."""
         return TrainConfig(**dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec(RunSpec):
+    """The specification of a run, with the names that its options have on the command line."""
+
+    start: Annotated[str | None, tyro.conf.arg(name=FLAGS["start"], metavar="RUN")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +52,7 @@ class Options:
     """Go on where the run in this folder stopped."""
     validate: bool = False
     """Measure the validation split after each epoch, into metrics.jsonl."""
-    spec: Annotated[RunSpec, tyro.conf.arg(name="")] = field(default_factory=RunSpec)
+    spec: Annotated[TrainSpec, tyro.conf.arg(name="")] = field(default_factory=TrainSpec)
     training: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     shared: SharedOptions = field(default_factory=Shared)
 
@@ -79,7 +88,7 @@ def expand(words: Sequence[str]) -> list[str]:
     known = _option_names()
     expanded: list[str] = []
     for key, value in _read(path).items():
-        name = str(key).replace("-", "_")
+        name = _FIELDS.get(str(key), str(key)).replace("-", "_")
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "`multirate train --help` lists the options"
@@ -123,7 +132,7 @@ def _read(path: Path) -> dict[Any, Any]:
 
 
 def _words(name: str, value: Any, path: Path) -> list[str]:
-    flag = f"--{name.replace('_', '-')}"
+    flag = f"--{FLAGS.get(name, name).replace('_', '-')}"
     if value is None or value is False or value == []:
         return []
     if value is True:

@@ -1,5 +1,6 @@
 """What a specification stands for: its data, and its model before training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from multirate.convert import convert
 from multirate.data import Source, load
 from multirate.errors import UsageError
 from multirate.experiments.spec import RunSpec
+from multirate.experiments.start import load_start, preserved_beta, read_start
 from multirate.models import TEXT_MODELS, build
 from multirate.seeding import seeded
 
@@ -18,6 +20,8 @@ BYTES = 255
 
 class FirstExamples(Source):
     """The first examples of another source.
+
+    ``factors`` and ``factor_names`` are those of the other one, None if it has none.
 
     Args:
         source: the other one.
@@ -31,6 +35,7 @@ class FirstExamples(Source):
         )
         self.value_range = source.value_range
         self.vocabulary = source.vocabulary
+        self.factor_names: Sequence[str] | None = getattr(source, "factor_names", None)
         self._source = source
         self._count = min(count, len(source))
 
@@ -40,6 +45,12 @@ class FirstExamples(Source):
     def batch(self, indices: Tensor) -> Tensor:
         """Return the examples at ``indices``, as the other source does."""
         return self._source.batch(indices)
+
+    @property
+    def factors(self) -> Tensor | None:
+        """Index of each factor's value for each example, if the other source knows them, ``[N, F]``."""
+        factors: Tensor | None = getattr(self._source, "factors", None)
+        return None if factors is None else factors[: self._count]
 
 
 def load_data(spec: RunSpec, split: str, data_dir: str | None = None) -> Source:
@@ -64,6 +75,8 @@ def load_data(spec: RunSpec, split: str, data_dir: str | None = None) -> Source:
 def build_model(spec: RunSpec, source: Source, seed: int) -> nn.Module:
     """Build a specification's model; a baseline and a multi-rate model of one seed start from the same weights.
 
+    With ``spec.start`` these are the weights of another plain VAE, which a multi-rate model reproduces at one beta.
+
     Args:
         spec: of the run.
         source: training data: their shape, the likelihood that suits them, their vocabulary.
@@ -73,14 +86,21 @@ def build_model(spec: RunSpec, source: Source, seed: int) -> nn.Module:
         A plain VAE, or a :class:`multirate.MultiRate` one.
 
     Raises:
-        UsageError: if an option cannot be right, or the model is not one for such data.
+        UsageError: if an option cannot be right, the model is not one for such data, or not the network that it should
+            start from.
+        MultirateError: as :func:`multirate.experiments.start.read_start` and :func:`multirate.convert`.
     """
     with seeded(seed, "init"):
         base = build(spec.model, **builder_options(spec, source))
+    preserve_at = None
+    if spec.start is not None:
+        start = read_start(spec.start, source)
+        load_start(base, start)
+        preserve_at = preserved_beta(spec, start) if spec.beta is None else None
     if spec.beta is not None:
         return base
     with seeded(seed, "response"):
-        return convert(base, BetaRange(**spec.range_options()), response=spec.response)
+        return convert(base, BetaRange(**spec.range_options()), response=spec.response, preserve_at=preserve_at)
 
 
 def builder_options(spec: RunSpec, source: Source) -> dict[str, Any]:

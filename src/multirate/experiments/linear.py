@@ -45,16 +45,22 @@ class LinearResult:
         return [float(reached - least) for reached, least in pairs]
 
 
-def moments(source: Source) -> tuple[Tensor, Tensor]:
-    """Return mean ``[d]`` and covariance ``[d, d]`` (divided by N) of a source's examples, in float64."""
+def moments(source: Source, examples: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return mean ``[d]`` and covariance ``[d, d]`` (divided by N) of a source's examples, in float64.
+
+    Args:
+        source: of the data.
+        examples: only the first so many.
+    """
+    count = len(source) if examples is None else examples
     size = math.prod(source.shape)
     total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
-    for first in range(0, len(source), _CHUNK):
-        x = source.batch(torch.arange(first, min(first + _CHUNK, len(source)))).flatten(1).double()
+    for first in range(0, count, _CHUNK):
+        x = source.batch(torch.arange(first, min(first + _CHUNK, count))).flatten(1).double()
         total += x.sum(0)
         products += x.T @ x
-    mean = total / len(source)
-    return mean, products / len(source) - torch.outer(mean, mean)
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)
 
 
 def exact_terms(model: LinearVAE, mean: Tensor, covariance: Tensor) -> tuple[float, float]:

@@ -9,13 +9,16 @@ from multirate.comparison import compare, families
 from multirate.curve import Curve
 from multirate.errors import MultirateError
 from multirate.experiments.building import load_data
-from multirate.experiments.run import VOCABULARY, FinishedRun, first_examples, read_curve
+from multirate.experiments.collapse import stale, write_collapse
+from multirate.experiments.run import FinishedRun, first_examples, read_curve
 from multirate.experiments.sentence_tables import SENTENCES, write_sentences
+from multirate.experiments.spec import VOCABULARY
 from multirate.images import prior_samples, reconstructions
 from multirate.inference import base_of
 from multirate.report.assemble import write_report
 from multirate.report.figures import against_beta, gaps, image_grid, rate_distortion, training
 from multirate.report.further import further_measures, group_rates, measures
+from multirate.report.latents import isometric_importance, latent_rates
 from multirate.report.run import read_run
 from multirate.report.style import save
 
@@ -23,6 +26,8 @@ ROWS = 6
 COLUMNS = 10
 PICTURES = ("reconstructions", "prior_samples")
 CURVES = ("rate_distortion", "against_beta")
+# Figures of what a curve's details say of each latent.
+LATENTS = {"latent_rates": latent_rates, "isometric_importance": isometric_importance}
 
 
 def draw(
@@ -90,9 +95,12 @@ def draw_curves(
         drawn["measures"] = measures(curve)
     if "group_rates" in curve.details:
         drawn["group_rates"] = group_rates(curve)
+    for name, picture in LATENTS.items():
+        if name in curve.details:
+            drawn[name] = picture(curve)
     if files.history:
         drawn["training"] = training(files.history)
-    for pattern in ("gaps*.png", "measures.png", "group_rates.png"):
+    for pattern in ("gaps*.png", "measures.png", "group_rates.png", *(f"{name}.png" for name in LATENTS)):
         for old in (folder / "figures").glob(pattern):
             old.unlink()
     return [save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()]
@@ -130,20 +138,25 @@ def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path
     return [save(figure, folder / f"{name}.png") for name, figure in zip(PICTURES, made, strict=True)]
 
 
-def report(run: FinishedRun, *, say: Callable[[str], None] = print) -> Path:
-    """Write a run's ``report.html``; figures that are missing, or older than the curve, are drawn first.
+def report(run: FinishedRun, *, entropy: float | None = None, say: Callable[[str], None] = print) -> Path:
+    """Write a run's ``report.html``; figures and collapse report, if missing or older than the curve, are made first.
 
     Args:
         run: evaluated or not.
+        entropy: of the data in nats an example, if it is known: the collapse report is then made again with it.
         say: called with a line for what is left out.
 
     Returns:
         The file.
 
     Raises:
+        UsageError: if the entropy is not finite.
         DataError: if a file is damaged or cannot be written.
     """
-    if (run.folder / "curve.json").exists() and _are_stale(run.folder):
+    evaluated = (run.folder / "curve.json").exists()
+    if evaluated and (entropy is not None or stale(run.folder)):
+        write_collapse(run, entropy=entropy, say=say)
+    if evaluated and _are_stale(run.folder):
         draw(run, say=say)
     return write_report(run.folder)
 

@@ -19,7 +19,8 @@ from multirate.data import Source
 from multirate.errors import DataError, UsageError
 from multirate.evaluate import evaluate
 from multirate.experiments.building import build_model, load_data
-from multirate.experiments.spec import MULTIRATE_ONLY, RunSpec
+from multirate.experiments.spec import FLAGS, MULTIRATE_ONLY, VOCABULARY, RunSpec, for_objective
+from multirate.experiments.start import needs_start, start_name
 from multirate.inference import base_of
 from multirate.loading import load as load_model
 from multirate.metrics.makers import USUAL_MEASURES
@@ -29,7 +30,7 @@ from multirate.saving import DESCRIPTION, read_description
 from multirate.training import Run, TrainConfig, fit
 from multirate.training.folder import RunFolder
 
-VOCABULARY = "vocabulary.json"
+SIGMA, SIGMA_LABEL = "sigma-vae", "\N{GREEK SMALL LETTER SIGMA}-VAE"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class FinishedRun:
 
     @property
     def beta(self) -> float | None:
-        """The beta of a plain model, None for a multi-rate one."""
+        """The beta of a plain model, None for a multi-rate one; of a sigma-VAE the one that its training came to."""
         return self.spec.beta
 
 
@@ -98,13 +99,16 @@ def train(
             model lacks the posterior that the objective needs.
         MultirateError: as :func:`multirate.fit`.
     """
+    spec = for_objective(spec, config.objective)
     if spec.beta is None and config.kl_schedule != "constant":
         raise UsageError(
             f"kl_schedule {config.kl_schedule} goes with a plain VAE only, whose beta it ramps; "
             "leave it out, or train a plain one with --beta"
         )
     source = load_data(spec, "train")
-    model = build_model(spec, source, config.seed)
+    reads_start = needs_start(spec, folder, resume=resume)
+    about = spec if reads_start else dataclasses.replace(spec, start=None, preserve_at=None)
+    model = build_model(about, source, config.seed)
     _check_likelihood(model, source)
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
@@ -130,7 +134,7 @@ def command(spec: RunSpec, config: TrainConfig, folder: Path) -> str:
             value = getattr(options, entry.name)
             if value == getattr(defaults, entry.name) or (entry.name == "beta" and options is config):
                 continue
-            words.append(f"--{entry.name.replace('_', '-')}")
+            words.append(f"--{FLAGS.get(entry.name, entry.name).replace('_', '-')}")
             words += [] if value is True else [str(v) for v in (value if isinstance(value, tuple) else (value,))]
     return shlex.join([*words, "--out", str(folder)])
 
@@ -169,6 +173,9 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
         raise DataError(
             f"the run in {folder} is not finished; go on with the same `multirate train` command and --resume"
         )
+    if training.get("objective") == SIGMA:
+        learnt = read_description(folder / "model")["extra"]
+        spec, details = dataclasses.replace(spec, beta=learnt.pop("beta")), details | learnt
     seconds = _seconds(folder / "metrics.jsonl")
     return FinishedRun(folder, spec, details | ({} if seconds is None else {"seconds": seconds}))
 
@@ -219,6 +226,8 @@ def evaluate_run(
     source = load_data(run.spec, split, data_dir)
     _check_likelihood(model, source)
     _check_vocabulary(run.folder, source)
+    if label is None and run.details.get("objective") == SIGMA:
+        label = f"{SIGMA_LABEL} {run.spec.model}"
     curve = evaluate(
         model,
         source,
@@ -304,6 +313,9 @@ def _training_details(document: dict[str, Any], training: dict[str, Any]) -> dic
     for key in ("objective", "optimizer"):
         if training.get(key, getattr(TrainConfig, key)) != getattr(TrainConfig, key):
             details[key] = training[key]
+    start = start_name((document.get("run") or {}).get("start"))
+    if start is not None:
+        details["start"] = start
     hidden = (document.get("model") or {}).get("options", {}).get("hidden")
     return details if hidden is None else details | {"hidden": hidden}
 

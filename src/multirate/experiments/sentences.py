@@ -11,7 +11,8 @@ from torch import Tensor
 from multirate.data import Source
 from multirate.data.vocabulary import UNKNOWN, Vocabulary
 from multirate.errors import DataError, UsageError
-from multirate.experiments.run import VOCABULARY, FinishedRun
+from multirate.experiments.run import FinishedRun
+from multirate.experiments.spec import VOCABULARY
 from multirate.fold import fold
 from multirate.models import LSTMVAE
 from multirate.models.decoding import PAD, Decoded, beam, greedy, sampled

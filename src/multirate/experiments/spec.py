@@ -1,12 +1,16 @@
 """What a run trains and on which data; imports no torch, so that the command line can build its help from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from multirate.errors import UsageError
 
 # Options that mean nothing to a plain VAE.
-MULTIRATE_ONLY = ("beta_low", "beta_high", "beta_skew", "beta_margin", "response")
+MULTIRATE_ONLY = ("beta_low", "beta_high", "beta_skew", "beta_margin", "response", "preserve_at")
+# Options whose name on the command line is not the field's, which would be a keyword of Python.
+FLAGS = {"start": "from"}
+# File of a run's folder, and of a folded text model's, with the words that the model knows.
+VOCABULARY = "vocabulary.json"
 
 LikelihoodName: TypeAlias = Literal[
     "bernoulli", "gaussian", "squared_error", "gaussian_learned", "discretized_logistic"
@@ -55,13 +59,22 @@ class RunSpec:
     """Factor beyond beta_high up to which training draws beta. None: as the package's default, or 1 with response
     paper."""
     response: str = "default"
-    """How gates respond to beta: default, paper, sigmoid, film, or water-filling, which holds the exact optimum of
-    model linear. For a multi-rate model only."""
+    """How gates respond to beta: default; paper; mlp, the paper's gates of a small network of log beta in place of an
+    affine map; sigmoid; film; or water-filling, which holds the exact optimum of model linear. For a multi-rate model
+    only."""
+    start: str | None = None
+    """Start from the weights of a plain VAE of the same network, trained before: its run's folder, or a saved or folded
+    model's. A multi-rate model then computes the same at one beta, and is fine-tuned from there."""
+    preserve_at: float | None = None
+    """The beta at which a multi-rate model first computes what the VAE does that it starts from. None: the beta at
+    which that one was trained."""
 
     def __post_init__(self) -> None:
         if self.beta is not None and self.beta <= 0:
             raise UsageError(f"beta must be positive; got {self.beta:g}")
         self._check_beta_alone()
+        if self.start is None and self.preserve_at is not None:
+            raise UsageError(f"preserve_at {self.preserve_at:g} goes with weights to start from; give --from RUN too")
         if self.hidden and self.model != "mlp":
             raise UsageError(f"hidden goes with model mlp, not {self.model}; leave it out")
         if self.examples is not None and self.examples < 1:
@@ -94,6 +107,27 @@ class RunSpec:
     def loader_options(self) -> dict[str, Any]:
         """Return ``data_options`` as keywords, with values read as YAML reads them."""
         return read_pairs(self.data_options, "a data option")
+
+
+def for_objective(spec: RunSpec, objective: str) -> RunSpec:
+    """Return the specification of a plain model where the objective is for no other; else the same.
+
+    Args:
+        spec: of the run.
+        objective: of its training. A sigma-VAE is plain, and comes to its beta by training: 1 stands for it till then.
+
+    Raises:
+        UsageError: if an option of a multi-rate model is asked for beside such an objective.
+    """
+    if objective != "sigma-vae" or spec.beta is not None:
+        return spec
+    for name in MULTIRATE_ONLY:
+        if getattr(spec, name) != getattr(RunSpec, name):
+            raise UsageError(
+                f"{name} {getattr(spec, name)} goes with a multi-rate model, and objective {objective} trains a plain "
+                "one; leave one of them out"
+            )
+    return replace(spec, beta=1.0)
 
 
 def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, Any]:

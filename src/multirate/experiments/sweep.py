@@ -1,14 +1,14 @@
 """Dedicated beta-VAEs over several betas: the baselines that a multi-rate model is measured against."""
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from multirate.curve import Curve
 from multirate.errors import UsageError
 from multirate.experiments.building import load_data
+from multirate.experiments.parallel import in_processes
 from multirate.experiments.run import evaluate_run, open_run, train
 from multirate.experiments.spec import RunSpec
 from multirate.merging import merge
@@ -61,8 +61,10 @@ def sweep(
     out = Path(out)
     measured = {"split": split, "samples": samples, "seed": seed, "label": label}
     work = [(dataclasses.replace(spec, beta=beta), config, out / _folder_name(beta), measured) for beta in betas]
+    here = (one(*item, progress=progress) for item in work)
+    done = here if jobs == 1 else in_processes(_quietly, work, jobs)
     curves = []
-    for curve in (one(*item, progress=progress) for item in work) if jobs == 1 else _in_processes(work, jobs):
+    for curve in done:
         point = curve.points[0]
         say(f"beta {point['beta']:g}: rate {point['rate']:.2f}, distortion {point['distortion']:.2f}")
         curves.append(curve)
@@ -113,16 +115,5 @@ def _folder_name(beta: float) -> str:
     return f"beta-{short if float(short) == beta else repr(float(beta))}"
 
 
-def _in_processes(work: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Curve]:
-    from joblib import Parallel, delayed
-
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    parallel = Parallel(n_jobs=jobs, return_as="generator", inner_max_num_threads=threads)
-    yield from parallel(delayed(_quietly)(threads, *item) for item in work)
-
-
-def _quietly(threads: int, *item: Any) -> Curve:
-    import torch
-
-    torch.set_num_threads(threads)
+def _quietly(item: tuple[Any, ...]) -> Curve:
     return one(*item, progress=False)

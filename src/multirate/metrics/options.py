@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from multirate.errors import UsageError
 
@@ -23,11 +24,15 @@ class MeasureOptions:
     inception, whose distances are called fid and kid (extra fid)."""
     generated: int | None = None
     """Prior samples for those distances; None: as many as examples are measured."""
+    feature_size: int | None = None
+    """Side that images are resized to for them; None: 128 for efficientnet_lite0, and what inception does itself."""
+    feature_weights: Path | None = None
+    """File of the feature network's weights; None: those of its package, or for inception those in torch's cache."""
 
     def __post_init__(self) -> None:
         if not (self.active_threshold >= 0 and math.isfinite(self.active_threshold)):
             raise UsageError(f"active_threshold is a variance, at least 0; got {self.active_threshold}")
-        for name in ("importance_samples", "generated"):
+        for name in ("importance_samples", "generated", "feature_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; got {value}")

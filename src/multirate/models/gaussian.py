@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from multirate.errors import UsageError
 from multirate.terms import (
     GaussianPosterior,
+    Reconstruction,
     Terms,
     bernoulli,
     diagonal_gaussian,
@@ -151,7 +152,7 @@ class GaussianVAE(nn.Module):
             x: data, ``[B, *shape]``, floating.
 
         Returns:
-            Nats; ``latent_rate``, ``posterior`` and ``dimensions`` are filled.
+            Nats; ``latent_rate``, ``posterior``, ``dimensions`` and ``reconstruction`` are filled.
 
         Raises:
             UsageError: if ``x`` has another shape or is not floating.
@@ -159,12 +160,14 @@ class GaussianVAE(nn.Module):
         mean, log_variance = self._posterior_parameters(x)
         latent_rate = gaussian_kl(mean, log_variance)
         z = diagonal_gaussian(mean, log_variance).rsample()
+        likelihood = self.decode(z)
         return Terms(
             latent_rate.sum(-1),
-            distortion(self.decode(z), x),
+            distortion(likelihood, x),
             latent_rate,
             posterior=GaussianPosterior(mean, log_variance, z),
             dimensions=mean.new_full((x.shape[0],), math.prod(self.shape)),
+            reconstruction=Reconstruction(likelihood, x),
         )
 
     def forward(self, x: Tensor) -> Tensor:

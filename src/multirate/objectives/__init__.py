@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from multirate.objectives.floor import FreeBits
     from multirate.objectives.names import OBJECTIVE_DESCRIPTIONS, OBJECTIVE_NAMES
     from multirate.objectives.rate_distortion import beta_vae
+    from multirate.objectives.sigma import SigmaVAE, optimal_beta
     from multirate.objectives.total_correlation import BetaTCVAE, Decomposition, decompose
 
 __all__ = [
@@ -27,10 +28,12 @@ __all__ = [
     "FreeBits",
     "InfoVAE",
     "Objective",
+    "SigmaVAE",
     "beta_vae",
     "by_name",
     "couples_examples",
     "decompose",
+    "optimal_beta",
 ]
 
 __getattr__, __dir__, _ = attach(
@@ -44,9 +47,11 @@ __getattr__, __dir__, _ = attach(
         "FreeBits": "floor",
         "InfoVAE": "discrepancy",
         "Objective": "base",
+        "SigmaVAE": "sigma",
         "beta_vae": "rate_distortion",
         "by_name": "builders",
         "couples_examples": "base",
         "decompose": "total_correlation",
+        "optimal_beta": "sigma",
     },
 )

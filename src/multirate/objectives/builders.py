@@ -10,6 +10,7 @@ from multirate.objectives.discrepancy import InfoVAE
 from multirate.objectives.floor import FreeBits
 from multirate.objectives.names import OBJECTIVE_NAMES
 from multirate.objectives.rate_distortion import beta_vae
+from multirate.objectives.sigma import SigmaVAE
 from multirate.objectives.total_correlation import BetaTCVAE, Estimator
 
 
@@ -32,6 +33,7 @@ def by_name(name: str, *, dataset_size: int, estimator: Estimator = "stratified"
         "dip-vae-ii": partial(DIPVAE, "ii"),
         "info-vae": InfoVAE,
         "free-bits": partial(FreeBits, free_bits),
+        "sigma-vae": SigmaVAE,
     }
     if name not in constructors:
         raise UsageError(f"no objective {name!r}; choose one of {', '.join(OBJECTIVE_NAMES)}")

@@ -7,6 +7,7 @@ OBJECTIVE_DESCRIPTIONS = {
     "dip-vae-ii": "how far the covariance of the aggregate posterior is from the identity, beside the rate",
     "info-vae": "how far the aggregate posterior is from the prior (maximum mean discrepancy), in place of the rate",
     "free-bits": "the rate, of which so many nats a latent are free",
+    "sigma-vae": "nothing: a plain VAE whose likelihood has the best variance for each batch, one point of a curve",
 }
 OBJECTIVE_NAMES = tuple(OBJECTIVE_DESCRIPTIONS)
 # Those that compare the posteriors of a batch: they need one Gaussian latent vector, and at least two examples.

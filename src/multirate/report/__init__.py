@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from multirate.report.assemble import write_report
     from multirate.report.figures import against_beta, gaps, image_grid, rate_distortion, training
     from multirate.report.further import group_rates, measures
+    from multirate.report.latents import isometric_importance, latent_rates
     from multirate.report.style import save, to_svg
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "gaps",
     "group_rates",
     "image_grid",
+    "isometric_importance",
+    "latent_rates",
     "measures",
     "rate_distortion",
     "save",
@@ -30,6 +33,8 @@ __getattr__, __dir__, _ = attach(
         "gaps": "figures",
         "group_rates": "further",
         "image_grid": "figures",
+        "isometric_importance": "latents",
+        "latent_rates": "latents",
         "measures": "further",
         "rate_distortion": "figures",
         "save": "style",

@@ -11,6 +11,7 @@ from multirate.curve import Curve
 from multirate.errors import DataError
 from multirate.files import write_atomic
 from multirate.report import figures
+from multirate.report.collapsing import collapse_section
 from multirate.report.page import (
     Block,
     Bullets,
@@ -27,12 +28,17 @@ from multirate.report.page import (
 )
 from multirate.report.run import RunFiles, read_run
 from multirate.report.style import to_svg
+from multirate.text import spoken
 
 _CAPTIONS = {
     "reconstructions": "Reconstructions from the posterior mean, so without noise: a row a β, a column an input.",
     "prior_samples": "Samples from the prior: a row a β, and in each column the same latent vector at every β.",
     "measures": "Further measures along the curve.",
     "group_rates": "How the rate splits among the groups of latents.",
+    "latent_rates": "The rate of each latent along β, the busiest on top; grey where it is dead. The line counts those "
+    "alive.",
+    "isometric_importance": "How much each latent carries, as a variance in the space that is isometric to the data: "
+    "βE[1/σ²] up to a factor. An unused latent has about β.",
 }
 _HOW_TO_READ = (
     "Rate is KL(q(z|x) || p(z)): how many nats the latents carry about an example. Distortion is the mean of "
@@ -77,6 +83,7 @@ def _report(run: RunFiles) -> Report:
     sections = [
         _curve_section(run),
         _comparison_section(run),
+        None if run.collapse is None else collapse_section(run.collapse),
         _pictures_section(run),
         _sentences_section(run),
         _table_section(run),
@@ -280,7 +287,7 @@ def _table_section(run: RunFiles) -> Section | None:
         "; the row of the best ELBO stands out" if marked is not None else ""
     )
     signed_rows = [[cell.replace("-", "\N{MINUS SIGN}") for cell in row] for row in rows]
-    table = Table([[name.replace("_", " ") for name in header], *signed_rows], caption, marked)
+    table = Table([[spoken(name) for name in header], *signed_rows], caption, marked)
     use = (
         Text("To take the model at one of these, or the β that reaches a wanted rate:"),
         Code(f"multirate choose {_quoted(run)} --rate {float(curve.rates[len(curve) // 2]):.3g}"),

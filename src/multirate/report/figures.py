@@ -52,10 +52,10 @@ def rate_distortion(
         figure = new_figure(6.6, 4.5)
         axes = figure.add_subplot()
         if reference is not None:
-            smooth = _smooth(reference)
+            smooth = smoothed(reference)
             axes.plot(smooth["rate"], smooth["distortion"], color=INK, lw=1.2, ls=(0, (4, 2)), label=reference.label)
         for curve, color in zip(curves, _cycle(MULTI_RATE_COLORS, len(curves)), strict=True):
-            smooth = _smooth(curve)
+            smooth = smoothed(curve)
             axes.plot(smooth["rate"], smooth["distortion"], color=color, lw=2.2)
             axes.plot(curve.rates, curve.distortions, "o", color=color, ms=4)
             axes.plot([], [], "o-", color=color, lw=2.2, ms=4, label=curve.label)
@@ -92,10 +92,10 @@ def against_beta(
         panels = figure.subplots(1, 3)
         for axes, name in zip(panels, ("rate", "distortion", "objective"), strict=True):
             if reference is not None:
-                smooth = _smooth(reference)
+                smooth = smoothed(reference)
                 axes.plot(smooth["beta"], smooth[name], color=INK, lw=1.2, ls=(0, (4, 2)), label=reference.label)
             for curve, color in zip(curves, _cycle(MULTI_RATE_COLORS, len(curves)), strict=True):
-                smooth = _smooth(curve)
+                smooth = smoothed(curve)
                 axes.plot(smooth["beta"], smooth[name], color=color, lw=2)
                 axes.plot(curve.betas, curve.values(name), "o", color=color, ms=3)
                 axes.plot([], [], "o-", color=color, lw=2, ms=3, label=curve.label)
@@ -270,7 +270,7 @@ def _describe(curve: Curve) -> str:
     return f"{curve.data} {curve.split}, {curve.examples:,} examples"
 
 
-def _smooth(curve: Curve) -> dict[str, FloatArray]:
+def smoothed(curve: Curve) -> dict[str, FloatArray]:
     """Read a curve at many betas, as :meth:`Curve.at` does."""
     if len(curve) == 1:
         return {name: curve.values(name) for name in ("beta", "rate", "distortion", "objective")}

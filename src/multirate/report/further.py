@@ -8,6 +8,7 @@ import numpy as np
 from multirate.curve import Curve
 from multirate.errors import UsageError
 from multirate.report.style import INK, MULTI_RATE_COLORS, log_beta_axis, new_figure, style
+from multirate.text import spoken
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +24,20 @@ _TITLES = {
     "mutual_information": "mutual information (nats)",
     "total_correlation": "total correlation (nats)",
     "dimension_wise_kl": "dimension-wise KL (nats)",
+    "marginal_kl": "marginal KL (nats)",
+    "log_likelihood": "log-likelihood (importance-weighted)",
+    "dci_disentanglement": "DCI disentanglement",
+    "dci_completeness": "DCI completeness",
+    "dci_informativeness": "DCI informativeness",
+    "factor_vae_score": "FactorVAE score",
+    "frechet_distance[efficientnet_lite0]": "Fréchet distance, samples\n(EfficientNet-Lite0)",
+    "reconstruction_frechet_distance[efficientnet_lite0]": "Fréchet distance,\nreconstructions (EfficientNet-Lite0)",
+    "kernel_distance[efficientnet_lite0]": "kernel distance, samples\n(EfficientNet-Lite0)",
+    "reconstruction_kernel_distance[efficientnet_lite0]": "kernel distance,\nreconstructions (EfficientNet-Lite0)",
+    "fid": "FID, samples",
+    "reconstruction_fid": "FID, reconstructions",
+    "kid": "KID, samples",
+    "reconstruction_kid": "KID, reconstructions",
 }
 # A measure that spans more than this factor is drawn on a logarithmic axis.
 _WIDE = 30.0
@@ -56,7 +71,7 @@ def measures(curve: Curve) -> "Figure":
             values = curve.values(name)
             axes.plot(curve.betas, values, "o-", color=MULTI_RATE_COLORS[0], lw=2, ms=3.5)
             log_beta_axis(axes)
-            axes.set_title(_TITLES.get(name, name.replace("_", " ")))
+            axes.set_title(_TITLES.get(name, spoken(name)))
             if values.min() > 0 and values.max() > _WIDE * values.min():
                 axes.set_yscale("log")
             elif values.min() >= 0:

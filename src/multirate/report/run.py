@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from multirate.collapse import Collapse, collapse
 from multirate.comparison import Comparison, compare, families
 from multirate.curve import Curve
 from multirate.errors import DataError, UsageError
@@ -33,6 +34,7 @@ class RunFiles:
         pictures: ``figures/*.png``, but for the figures that the report draws itself.
         sentences: the points of ``sentences.json``, what a text model writes at each beta.
         left_out: why baselines that are there do not appear, a sentence each.
+        collapse: of ``collapse.json`` if it is of this curve, or else of the curve alone; None without a curve.
         measured: day of ``curve.json``, or an empty string.
     """
 
@@ -45,6 +47,7 @@ class RunFiles:
     pictures: list[Path]
     sentences: list[dict[str, Any]]
     left_out: list[str]
+    collapse: Collapse | None
     measured: str
 
 
@@ -80,8 +83,22 @@ def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
         pictures=[p for p in sorted((folder / "figures").glob("*.png")) if not p.stem.startswith(_REDRAWN)],
         sentences=_sentences(folder / "sentences.json"),
         left_out=left_out,
+        collapse=None if curve is None else _collapse(folder / "collapse.json", curve),
         measured="" if changed is None else f"{changed:%d %B %Y}",
     )
+
+
+def _collapse(path: Path, curve: Curve) -> Collapse:
+    """Return what was kept, unless it is of another curve."""
+    if path.exists():
+        kept = Collapse.load(path)
+        if kept.betas == tuple(curve.betas.tolist()) and path.stat().st_mtime_ns >= _changed(path.parent):
+            return kept
+    return collapse(curve)
+
+
+def _changed(folder: Path) -> int:
+    return (folder / "curve.json").stat().st_mtime_ns
 
 
 def _compared(curve: Curve | None, found: Sequence[Curve]) -> tuple[list[Curve], list[Comparison], list[str]]:

@@ -46,10 +46,13 @@ class TrainConfig:
     spectral_regularization: float = 0.0
     """Weight of the sum over layers of the largest singular value of their weights, and of the sizes of BatchNorm
     scales (Vahdat and Kautz 2020)."""
-    objective: Literal["beta-vae", "beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae", "free-bits"] = "beta-vae"
+    objective: Literal["beta-vae", "beta-tcvae", "dip-vae-i", "dip-vae-ii", "info-vae", "free-bits", "sigma-vae"] = (
+        "beta-vae"
+    )
     """What beta weighs: the rate (beta-vae, and free-bits with a floor), the total correlation (beta-tcvae), the
     penalty on the latents' covariance (dip-vae-i, dip-vae-ii) or on their distance from the prior (info-vae: at most 2
-    nats, so that betas of 100 and more make a difference)."""
+    nats, so that betas of 100 and more make a difference). sigma-vae trains a plain VAE without any beta: the
+    likelihood is a Gaussian with the best variance for each batch, and gives one point of a curve."""
     tc_estimator: Literal["stratified", "weighted"] = "stratified"
     """Minibatch estimate of the aggregate posterior, for beta-tcvae only."""
     free_bits: float = 0.0
@@ -110,6 +113,8 @@ class TrainConfig:
             raise UsageError(
                 f"tc_estimator {self.tc_estimator} goes with objective beta-tcvae, not {self.objective}; leave it out"
             )
+        if self.objective == "sigma-vae":
+            _check_without_beta(self)
         if self.objective in POSTERIOR_OBJECTIVES and self.batch_size < 2:
             raise UsageError(
                 f"batch_size must be at least 2 with objective {self.objective}, which compares the examples of a "
@@ -133,6 +138,17 @@ def _check_type(name: str, value: object, annotation: str) -> None:
     accepted, needed = _KINDS[kind]
     right = isinstance(value, accepted) and (kind == "bool" or not isinstance(value, bool))
     _check(name, repr(value), right, needed)
+
+
+def _check_without_beta(config: TrainConfig) -> None:
+    """Raise if an option weighs the rate, for an objective in which nothing does."""
+    weighs = {"beta": config.beta != TrainConfig.beta, "kl_schedule": config.kl_schedule != TrainConfig.kl_schedule}
+    for name, wrong in (weighs | {"decay": config.decay == "plateau"}).items():
+        if wrong:
+            raise UsageError(
+                f"{name} {getattr(config, name)} does not go with objective {config.objective}, which has no beta; "
+                "leave it out"
+            )
 
 
 def _check(name: str, value: object, right: bool, needed: str) -> None:

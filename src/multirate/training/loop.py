@@ -15,6 +15,7 @@ from multirate.convert import MultiRate
 from multirate.data import as_source
 from multirate.data.source import Source
 from multirate.errors import UsageError
+from multirate.objectives import optimal_beta
 from multirate.saving import DESCRIPTION, built_in
 from multirate.saving import save as save_model
 from multirate.seeding import preserved_rng
@@ -22,9 +23,10 @@ from multirate.training.config import TrainConfig
 from multirate.training.devices import accelerator_for
 from multirate.training.folder import RunFolder, commit, versions
 from multirate.training.interrupt import deferred_interrupt
-from multirate.training.objective import check_posterior
+from multirate.training.objective import check_terms
 from multirate.training.progress import TrainingProgress
 from multirate.training.session import LARGE_VALUE, Session
+from multirate.training.variance import optimal_variance
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Run:
             nats an example) and seconds since the start.
         seconds: of training, over all resumptions.
         validation: one dict for each epoch and beta: step, epoch, beta, rate, distortion, objective and seconds.
+        learnt: of a sigma-VAE its ``optimal_variance`` over the training data, and ``beta``, at which it is a point of
+            a curve; kept with the model. Empty for others.
     """
 
     model: nn.Module
@@ -47,6 +51,7 @@ class Run:
     history: list[dict[str, Any]]
     seconds: float
     validation: list[dict[str, Any]] = field(default_factory=list)
+    learnt: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -98,7 +103,7 @@ def fit(
     source = as_source(data)
     validation = None if val is None else as_source(val, name="validation")
     _check_model(model, source, config)
-    check_posterior(model, source, config)
+    check_terms(model, source, config)
     if config.decay == "plateau" and validation is None:
         raise UsageError("decay plateau halves the step size by the validation objective: give val=... (--validate)")
     folder = RunFolder(out)
@@ -118,14 +123,15 @@ def fit(
                 folder.write_config(document)
             session.save_checkpoint()
         _run(session, shown=progress and accelerator.is_main_process)
+        learnt = _learnt(model, source, config)
         if (
             folder.path is not None
             and accelerator.is_main_process
             and not (folder.path / "model" / DESCRIPTION).exists()
         ):
-            save_model(model, folder.path / "model")
+            save_model(model, folder.path / "model", learnt)
         accelerator.wait_for_everyone()
-    return Run(model, folder.path, config, session.history, session.seconds, session.validation_history)
+    return Run(model, folder.path, config, session.history, session.seconds, session.validation_history, learnt)
 
 
 def _run(session: Session, *, shown: bool) -> None:
@@ -157,6 +163,14 @@ def _run(session: Session, *, shown: bool) -> None:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _learnt(model: nn.Module, source: Source, config: TrainConfig) -> dict[str, float]:
+    """Return what training has found beside the weights, on the training data."""
+    if config.objective != "sigma-vae":
+        return {}
+    variance = optimal_variance(model, source, seed=config.seed)
+    return {"optimal_variance": variance, "beta": optimal_beta(getattr(model, "likelihood", None), variance)}
 
 
 def _check_model(model: nn.Module, source: Source, config: TrainConfig) -> None:

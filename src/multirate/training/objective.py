@@ -52,8 +52,8 @@ def objective_for(config: TrainConfig, examples: int) -> Objective:
     return by_name(config.objective, dataset_size=examples, estimator=config.tc_estimator, free_bits=config.free_bits)
 
 
-def check_posterior(model: nn.Module, source: Source, config: TrainConfig) -> None:
-    """Try a model on one example, if the objective needs its posterior, before anything is written.
+def check_terms(model: nn.Module, source: Source, config: TrainConfig) -> None:
+    """Try a model on one example, if the objective needs more than rate and distortion, before anything is written.
 
     Args:
         model: plain or multi-rate; left as it was.
@@ -61,17 +61,28 @@ def check_posterior(model: nn.Module, source: Source, config: TrainConfig) -> No
         config: of the run.
 
     Raises:
-        UsageError: if its terms lack the posterior.
+        UsageError: if its terms lack the posterior or the reconstruction, or a sigma-VAE's variance is learnt already,
+            or the model is multi-rate.
     """
-    if config.objective not in POSTERIOR_OBJECTIVES:
+    sigma = config.objective == "sigma-vae"
+    if not sigma and config.objective not in POSTERIOR_OBJECTIVES:
         return
+    base = model.base if isinstance(model, MultiRate) else model
+    if sigma and (base is not model or getattr(base, "likelihood", None) == "gaussian_learned"):
+        why = "a multi-rate model" if base is not model else "likelihood gaussian_learned"
+        remedy = "train its plain VAE" if base is not model else "choose likelihood gaussian or squared_error"
+        raise UsageError(f"objective sigma-vae sets the variance of a plain VAE itself, not that of {why}; {remedy}")
     like = next(p for p in model.parameters() if p.is_floating_point())
     x = source.batch(torch.zeros(1, dtype=torch.int64))
     x = x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
     with evaluating(model), torch.no_grad(), seeded(config.seed, "probe"):
         terms = terms_at(model, x, model.beta_range.low if isinstance(model, MultiRate) else None)
-    if terms.posterior is None:
-        base = model.base if isinstance(model, MultiRate) else model
+    if sigma and terms.reconstruction is None:
+        raise UsageError(
+            f"objective sigma-vae needs the mean of the likelihood, which {type(base).__name__}.terms(x) does not "
+            "give; let it fill Terms.reconstruction, or choose objective beta-vae"
+        )
+    if not sigma and terms.posterior is None:
         raise UsageError(
             f"objective {config.objective} needs the posterior of one Gaussian latent vector, which "
             f"{type(base).__name__}.terms(x) does not give; let it fill Terms.posterior, or choose objective beta-vae"

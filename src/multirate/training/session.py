@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from multirate.data.source import Source
-from multirate.errors import TrainingError, UsageError
+from multirate.errors import DivergenceError, TrainingError, UsageError
 from multirate.seeding import derive_seed, generator, seeded
 from multirate.training import checkpoint
 from multirate.training.config import TrainConfig
@@ -161,7 +161,7 @@ class Session:
             The line.
 
         Raises:
-            TrainingError: if one of the losses was not finite.
+            DivergenceError: if one of the losses was not finite.
         """
         loss, rate, distortion = self._finite_window().mean(0).tolist()
         self._window.clear()
@@ -210,7 +210,8 @@ class Session:
                 "seconds": round(self.seconds, 3),
             }
             if not math.isfinite(line["objective"]):
-                raise TrainingError(f"the validation objective is not finite after step {self.step}, {self._remedy()}")
+                what = f"the validation objective is not finite after step {self.step}"
+                raise DivergenceError(f"{what}, {self._remedy()}")
             self.validation_history.append(line)
             self._append(line)
 
@@ -226,7 +227,7 @@ class Session:
         """Write a checkpoint, unless the run keeps nothing.
 
         Raises:
-            TrainingError: if a loss since the last line, or a weight, is not finite.
+            DivergenceError: if a loss since the last line, or a weight, is not finite.
             DataError: if the file cannot be written.
         """
         if self.folder.checkpoints is None:
@@ -236,7 +237,7 @@ class Session:
         state = self.model.state_dict()
         for name, value in self.model.named_parameters():
             if not bool(torch.isfinite(value).all()):
-                raise TrainingError(f"{name} is not finite after step {self.step}, {self._remedy()}")
+                raise DivergenceError(f"{name} is not finite after step {self.step}, {self._remedy()}")
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -355,7 +356,7 @@ class Session:
             row = int(finite.int().argmin())
             step = self.step - len(self._window) + row
             low, high = (float(end) for end in torch.aminmax(self._batch_of(step)))
-            raise TrainingError(
+            raise DivergenceError(
                 f"the loss is {values[row, 0].item()} at step {step + 1} ({self._beta_in_words()}), "
                 f"on a batch with values from {low:g} to {high:g}, {self._remedy(max(-low, high))}"
             )

@@ -92,6 +92,16 @@ def test_the_rate_of_each_group_is_the_divergence_of_its_posterior_from_its_prio
     torch.testing.assert_close(terms.rate, terms.group_rate.sum(1))
 
 
+def test_the_log_weight_of_a_sample_is_that_of_the_latents_themselves():
+    model, x = tiny(), data()
+    terms, groups = recorded_passes(model, x)
+    expected = -terms.distortion + sum(p.log_prob(z) - q.log_prob(z) for p, q, z in groups)
+    with seeded(0):
+        found = model.log_weight(x)
+    torch.testing.assert_close(found, expected)
+    assert found.dtype == torch.float64
+
+
 def test_samples_come_from_the_posteriors():
     model = tiny()
     _, groups = recorded_passes(model, data(examples=1).expand(100, -1, -1, -1))

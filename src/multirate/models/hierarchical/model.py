@@ -96,7 +96,7 @@ class NVAE(nn.Module):
         Raises:
             UsageError: if ``x`` has another shape or is not floating.
         """
-        means, log_variances, state = self._infer(x, sampled=True)
+        means, log_variances, _, state = self._infer(x, sampled=True)
         rates = [gaussian_kl(m, v).sum((1, 2, 3)) for m, v in zip(means, log_variances, strict=True)]
         group_rate = torch.stack(rates, dim=1)
         return Terms(
@@ -105,6 +105,29 @@ class NVAE(nn.Module):
             group_rate=group_rate,
             dimensions=group_rate.new_full((x.shape[0],), math.prod(self.shape)),
         )
+
+    def log_weight(self, x: Tensor) -> Tensor:
+        r"""Return :math:`\log p(x|z) + \log p(z) - \log q(z|x)` of each example at one posterior sample.
+
+        The sample is drawn from the global generator, group after group, as in :meth:`terms`. The mean of its
+        exponential is p(x): importance weighting takes it from here.
+
+        Args:
+            x: data, ``[B, *shape]``, floating.
+
+        Returns:
+            Nats, ``[B]``, float64.
+
+        Raises:
+            UsageError: if ``x`` has another shape or is not floating.
+        """
+        means, log_variances, noises, state = self._infer(x, sampled=True)
+        log_weight = -distortion(self._likelihood(state), x).double()
+        for mean, log_variance, noise in zip(means, log_variances, noises, strict=True):
+            drawn = noise.double()
+            prior, posterior = drawn.square(), (drawn - mean).square() * (-log_variance.double()).exp() + log_variance
+            log_weight = log_weight - 0.5 * (prior - posterior).sum((1, 2, 3))
+        return log_weight
 
     def encode(self, x: Tensor) -> Distribution:
         r"""Return a Gaussian over the noise: each group's posterior where all groups before are at their means.
@@ -121,7 +144,7 @@ class NVAE(nn.Module):
         Raises:
             UsageError: if ``x`` has another shape or is not floating.
         """
-        means, log_variances, _ = self._infer(x, sampled=False)
+        means, log_variances, _, _ = self._infer(x, sampled=False)
         mean, log_variance = (torch.cat([part.flatten(1) for part in parts], 1) for parts in (means, log_variances))
         return diagonal_gaussian(mean, log_variance)
 
@@ -169,16 +192,16 @@ class NVAE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the likelihood's mean with every group at its posterior's mean, ``[B, *shape]``: nothing is random."""
-        _, _, state = self._infer(x, sampled=False)
+        _, _, _, state = self._infer(x, sampled=False)
         reconstruction: Tensor = self._likelihood(state).mean
         return reconstruction
 
-    def _infer(self, x: Tensor, *, sampled: bool) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Return mean and log-variance of each group's noise, and the state after the last group."""
+    def _infer(self, x: Tensor, *, sampled: bool) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
+        """Return mean, log-variance and sample of each group's noise, and the state after the last group."""
         self._check_data(x)
         features = self.encoder(F.pad(2 * x - 1, [self.padding] * 4, value=-1.0))
         state = self.decoder.begin(x.shape[0])
-        means, log_variances = [], []
+        means, log_variances, noises = [], [], []
         for group, feature in enumerate(features):
             prior = self.decoder.prior(group, state)
             shift, log_ratio = self.encoder.posterior(group, feature, state)
@@ -187,7 +210,8 @@ class NVAE(nn.Module):
             state = self.decoder.step(group, state, _latents(noise, prior))
             means.append(mean)
             log_variances.append(2 * log_ratio)
-        return means, log_variances, state
+            noises.append(noise)
+        return means, log_variances, noises, state
 
     def _likelihood(self, state: Tensor) -> Distribution:
         raw = self.output(self.decoder(state))

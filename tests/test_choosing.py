@@ -1,0 +1,92 @@
+"""Choosing beta by a measure: what is chosen, what a name means, and what is said at the end of the range."""
+
+import pytest
+
+from multirate.choosing import choose_best, choose_budget, named_measure
+from multirate.curve import Curve, point
+from multirate.errors import UsageError
+
+BETAS = (0.01, 0.1, 1.0, 10.0)
+FURTHER = {
+    "mutual_information_gap": (0.1, 0.4, 0.3, 0.05),
+    "active_units": (8, 8, 4, 1),
+    "frechet_distance[efficientnet_lite0]": (80.0, 60.0, 50.0, 90.0),
+    "kernel_distance[one]": (3.0, 2.0, 1.0, 0.5),
+    "kernel_distance[my-net]": (1.0, 2.0, 3.0, 4.0),
+    "constant": (2.0, 2.0, 2.0, 2.0),
+}
+CURVE = Curve(
+    "multi-rate mlp",
+    "mlp",
+    "toy",
+    "test",
+    100,
+    tuple(
+        point(beta, rate, distortion, **{name: values[i] for name, values in FURTHER.items()})
+        for i, (beta, rate, distortion) in enumerate(zip(BETAS, (60.0, 40.0, 20.0, 1.0), (40.0, 50.0, 75.0, 110.0)))
+    ),
+)
+# Measure, lowest, beta.
+BEST = [
+    ("elbo", False, 0.1),
+    ("mutual_information_gap", False, 0.1),
+    ("mutual information gap", False, 0.1),
+    ("mutual-information-gap", False, 0.1),
+    ("frechet_distance", True, 1.0),
+    ("frechet_distance[efficientnet_lite0]", True, 1.0),
+    ("kernel_distance[my-net]", True, 0.01),
+    ("active_units", False, 0.01),
+    ("constant", True, 0.01),
+]
+
+
+@pytest.mark.parametrize(("measure", "lowest", "beta"), BEST)
+def test_the_best_measured_beta_is_chosen_with_what_was_measured_there(measure: str, lowest: bool, beta: float) -> None:
+    choice = choose_best(CURVE, measure, lowest=lowest)
+    assert choice.beta == beta
+    assert choice.expected == CURVE.points[BETAS.index(beta)]
+
+
+def test_a_budget_is_reached_by_interpolation() -> None:
+    choice = choose_budget(CURVE, rate=30.0)
+    assert 0.1 < choice.beta < 1.0
+    assert choice.expected["rate"] == pytest.approx(30.0)
+    assert choice.note == ""
+    assert choose_budget(CURVE, distortion=75.0).beta == 1.0
+
+
+def test_a_best_at_an_end_is_said_to_lie_beyond_perhaps() -> None:
+    assert (
+        "at the smaller end of the measured betas (0.01 to 10)"
+        in choose_best(CURVE, "kernel_distance[my-net]", lowest=True).note
+    )
+    assert "at the larger end" in choose_best(CURVE, "kernel_distance[one]", lowest=True).note
+    assert "wider range" in choose_best(CURVE, "kernel_distance[one]", lowest=True).note
+
+
+def test_a_best_inside_names_its_neighbours() -> None:
+    note = "the highest elbo of 4 measured betas; its neighbours are 0.01 and 1"
+    assert choose_best(CURVE).note == note
+
+
+def test_a_measure_that_does_not_move_is_said_so() -> None:
+    assert choose_best(CURVE, "constant").note == "constant is the same at every measured beta"
+
+
+def test_a_name_of_several_networks_is_refused_with_their_names() -> None:
+    with pytest.raises(UsageError, match=r"name one of kernel_distance\[one\], kernel_distance\[my-net\]"):
+        named_measure(CURVE, "kernel_distance")
+
+
+def test_an_unknown_measure_lists_those_of_the_curve() -> None:
+    with pytest.raises(UsageError, match=r"no measure 'beauty'; it has beta, rate, .*, constant$"):
+        named_measure(CURVE, "beauty")
+
+
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [("total_correlation", "decomposition"), ("marginal_kl", "decomposition"), ("log_likelihood", "log_likelihood")],
+)
+def test_a_measure_that_was_not_taken_names_the_evaluation_that_takes_it(name: str, measure: str) -> None:
+    with pytest.raises(UsageError, match=rf"`multirate evaluate RUN --measures {measure}` gives it"):
+        named_measure(CURVE, name)
