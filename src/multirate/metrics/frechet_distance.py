@@ -213,7 +213,7 @@ class FrechetDistance(Measure):
         base: Any = base_of(model)
         found = []
         for start in range(0, self._generated, _DRAWN):
-            n = _DRAWN
+            n = min(_DRAWN, self._generated - start)
             with at(model, beta):
                 prior = base.prior()
                 z = prior.sample((n,))

@@ -60,8 +60,9 @@ def test_claims_on_rows_that_lie_on_a_line(name: str) -> None:
 def test_its_runs_are_the_multirate_ones_of_fig6(scale: Scale) -> None:
     runs = members_of(fig7.arms(scale))
     assert len(runs) == RUNS[scale]
-    together = members_of([*fig6.arms(scale), *fig7.arms(scale)])
-    assert set(runs) <= set(members_of(fig6.arms(scale))) == set(together)
+    of_fig6 = fig6.arms(scale)
+    together = members_of([*of_fig6, *fig7.arms(scale)])
+    assert set(runs) <= set(members_of(of_fig6)) == set(together)
 
 
 @pytest.fixture(scope="module")

@@ -198,8 +198,8 @@ def film_arm(setting: Setting, *, label: str = FILM) -> Arm:
 def sigma_arm(setting: Setting, *, label: str = SIGMA) -> Arm:
     """One sigma-VAE, whose likelihood has the best variance for the batch: one point (Rybkin et al. 2021).
 
-    Training finds its beta, so no beta is asked for when it is measured. Seeds and step sizes end at betas of their own,
-    where objectives do not compare: there is one run, of the first seed and the config's step size.
+    Training finds its beta, so no beta is asked for when it is measured. Seeds and step sizes end at betas of their
+    own, where objectives do not compare: there is one run, of the first seed and the config's step size.
 
     Args:
         setting: where; its distortion is a squared error.

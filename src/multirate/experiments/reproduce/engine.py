@@ -66,7 +66,8 @@ def run_recipe(
         for member in chosen.values()
     }
     if scores:
-        work.do(f"{recipe.name} at scale {scale}, the best candidates", [list(finals.values())])
+        best_ones = [task for name, task in finals.items() if name in scores]
+        work.do(f"{recipe.name} at scale {scale}, the best candidates", [best_ones])
     work.check()
     found = [_measured(arm, chosen, finals) for arm in arms]
     results = Results(scale, {(one.arm.panel, one.arm.label): one for one in found})

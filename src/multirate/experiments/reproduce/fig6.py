@@ -79,9 +79,9 @@ def figure(results: Results) -> "Figure":
 
     units = [MeasurePanel(panel, UNITS, "active units", series_of(results, panel)) for panel in results.panels]
     distances = [
-        MeasurePanel(panel, prefix + name, f"{label_of(name)} of {of_what}", series_of(results, panel))
+        MeasurePanel(f"{panel}: {what}", prefix + name, label_of(name), series_of(results, panel))
         for panel, name in frechet_panels(results).items()
-        for prefix, of_what in (("", "samples"), (RECONSTRUCTION, "reconstructions"))
+        for prefix, what in (("", "samples"), (RECONSTRUCTION, "reconstructions"))
     ]
     return mixed_panels([*units, *distances], columns=2)
 

@@ -72,7 +72,7 @@ def paper_config(data: str, **options: Any) -> TrainConfig:
     usual: dict[str, Any] = {"epochs": PAPER_EPOCHS, "batch_size": 128, "decay": "cosine", "decay_fraction": 1.0}
     chosen = {"adam_beta2": 0.999} | usual | options
     steps = DATA_SETS[data].examples["train"] // chosen["batch_size"]
-    return TrainConfig(warmup_steps=500, **chosen)
+    return TrainConfig(warmup_steps=WARMUP_EPOCHS * steps, **chosen)
 
 
 def image_setting(data: str, model: str, scale: Scale, *, squared_error: bool = False) -> Setting:
