@@ -44,7 +44,7 @@ def results(recipe: Recipe, scale: Scale, more: Callable[[Arm], float] = lambda 
         # A sigma-VAE finds its beta; here it is 0.1.
         betas = tuple(beta for choice in arm.seeds[0] for beta in choice[0].evaluation.betas or (0.1,))
         likelihood = {} if first.spec.likelihood is None else {"likelihood": first.spec.likelihood}
-        details = {"parameters": 1_000_000, "seconds": 60.0, **likelihood}
+        details = {"parameters": 1_000_000, "seconds": 60.0, "cpu_seconds": 50.0, **likelihood}
         if arm.kind == "multi-rate":
             details["response_parameters"] = 2_000
         made = [curve(smooth(betas, more(arm)), arm.label, **details) for _ in arm.seeds]

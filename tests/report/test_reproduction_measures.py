@@ -64,7 +64,8 @@ def test_every_seed_of_every_series_is_drawn_in_its_panel() -> None:
 def test_six_lines_of_a_panel_differ_in_colour_and_marker_and_each_has_one_legend_entry() -> None:
     curves, measure = mixed_panels(PANELS).axes
     entries = {line.get_label(): line for line in curves.get_lines() if str(line.get_label()).startswith("multi-rate")}
-    assert len({line.get_color() for line in entries.values()}) == len({l.get_marker() for l in entries.values()}) == 6
+    assert len({line.get_color() for line in entries.values()}) == 6
+    assert len({line.get_marker() for line in entries.values()}) == 6
     assert [text.get_text() for text in curves.get_legend().get_texts()] == [one.label for one in LINES]
     legend = [text.get_text() for text in measure.get_legend().get_texts()]
     assert legend == ["multi-rate 0", "multi-rate 1", "dedicated 0"]

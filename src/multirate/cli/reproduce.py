@@ -120,7 +120,7 @@ def _show(screen: Screen, recipe: "Recipe", options: Options) -> dict[str, Any]:
         {"run": name, "steps": steps_of(task.member), "starts_from": task.member.start, "state": task.state}
         for name, task in tasks.items()
     ]
-    steps = sum(steps_of(task.member) or 0 for task in tasks.values() if not task.trained)
+    steps = sum(task.steps_left for task in tasks.values())
     title = f"{recipe.name}: {recipe.title}, at scale {options.scale}"
     screen.table([list(runs[0]), *([_cell(value) for value in row.values()] for row in runs)], title)
     screen.say(

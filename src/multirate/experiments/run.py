@@ -176,8 +176,7 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
     if training.get("objective") == SIGMA:
         learnt = read_description(folder / "model")["extra"]
         spec, details = dataclasses.replace(spec, beta=learnt.pop("beta")), details | learnt
-    seconds = _seconds(folder / "metrics.jsonl")
-    return FinishedRun(folder, spec, details | ({} if seconds is None else {"seconds": seconds}))
+    return FinishedRun(folder, spec, details | _times(folder / "metrics.jsonl"))
 
 
 def evaluate_run(
@@ -293,12 +292,14 @@ def first_examples(source: Source, count: int) -> Tensor:
     return source.batch(torch.arange(min(count, len(source))))
 
 
-def _seconds(path: Path) -> float | None:
+def _times(path: Path) -> dict[str, float]:
+    """Return how long training took: wall time, and processor time where the run has it; nothing of a damaged file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return round(max(float(json.loads(line)["seconds"]) for line in lines), 3)
-    except (OSError, ValueError, KeyError):
-        return None
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        names = [name for name in ("seconds", "cpu_seconds") if all(name in line for line in lines)]
+        return {name: round(max(float(line[name]) for line in lines), 3) for name in names}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _training_details(document: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:

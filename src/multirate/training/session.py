@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from multirate.data.source import Source
 from multirate.errors import DivergenceError, TrainingError, UsageError
 from multirate.seeding import derive_seed, generator, seeded
 from multirate.training import checkpoint
+from multirate.training.clock import Clock
 from multirate.training.config import TrainConfig
 from multirate.training.folder import RunFolder
 from multirate.training.objective import (
@@ -78,7 +78,7 @@ class Session:
         self._window: list[Tensor] = []
         self._order: tuple[int, Tensor] | None = None
         self._last_checkpoint: str | None = None
-        self._started = time.monotonic()
+        self.clock = Clock()
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
         optimizer = optimizer_for(model, config)
@@ -105,7 +105,7 @@ class Session:
     @property
     def seconds(self) -> float:
         """Seconds of training so far, over all resumptions."""
-        return time.monotonic() - self._started
+        return self.clock.seconds
 
     def resolved(self) -> dict[str, Any]:
         """Return what the options that were left to be decided came to."""
@@ -171,7 +171,7 @@ class Session:
             "loss": loss,
             "rate": rate,
             "distortion": distortion,
-            "seconds": round(self.seconds, 3),
+            **self.clock.line(),
         }
         self.history.append(line)
         self._append(line)
@@ -207,7 +207,7 @@ class Session:
                 "rate": rate,
                 "distortion": distortion,
                 "objective": distortion + beta * rate,
-                "seconds": round(self.seconds, 3),
+                **self.clock.line(),
             }
             if not math.isfinite(line["objective"]):
                 what = f"the validation objective is not finite after step {self.step}"
@@ -246,7 +246,8 @@ class Session:
             self.step,
             {
                 "step": self.step,
-                "seconds": self.seconds,
+                "seconds": self.clock.seconds,
+                "cpu_seconds": self.clock.cpu_seconds,
                 "model": state,
                 "optimizer": self._optimizer.state_dict(),
                 "scaler": {} if scaler is None else scaler.state_dict(),
@@ -275,7 +276,7 @@ class Session:
             if self.accelerator.scaler is not None and state.get("scaler"):
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.step = state["step"]
-            self._started = time.monotonic() - state["seconds"]
+            self.clock.go_on(state["seconds"], state.get("cpu_seconds", 0.0))
             self._window = [row.to(self.accelerator.device) for row in state["window"]]
             self._last_checkpoint = str(path)
         self.accelerator.wait_for_everyone()

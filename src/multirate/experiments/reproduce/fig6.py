@@ -175,10 +175,10 @@ def _frechet_claims(panel: str, name: str, ours: Measured, theirs: Measured) -> 
 
 
 def _with_fid(setting: Setting) -> Setting:
-    """Return a setting that is measured by FID too; its runs are others than those of Fig. 5, which are not."""
+    """Return a setting whose runs are measured by FID too: they are trained once, here or for Fig. 5."""
     options = MeasureOptions(feature_network="inception")
     evaluation = dataclasses.replace(setting.evaluation, measures=_MEASURES, options=options)
-    return dataclasses.replace(setting, name=f"{setting.name}-fid", evaluation=evaluation)
+    return dataclasses.replace(setting, evaluation=evaluation)
 
 
 def _faces() -> Setting:

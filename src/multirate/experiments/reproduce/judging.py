@@ -134,7 +134,7 @@ def costs(measured: Measured, key: str) -> list[float] | None:
 
     Args:
         measured: the arm.
-        key: ``seconds`` of training or ``parameters``, those of the gates included.
+        key: ``seconds`` or ``cpu_seconds`` of training, or ``parameters``, those of the gates included.
 
     Returns:
         One number a model; None if one of them was not recorded.

@@ -93,7 +93,7 @@ class Board:
 
     def begin(self, title: str) -> None:
         """Say what is to do."""
-        steps = sum(steps_of(task.member) or 0 for task in self._left.values() if not task.trained)
+        steps = sum(task.steps_left for task in self._left.values())
         done = f", {self._ready} of them done already" if self._ready else ""
         todo = f": {steps:,} steps of training" if steps else ""
         self._say(f"{title}: {self._count} {'run' if self._count == 1 else 'runs'}{done}{todo}")
@@ -114,7 +114,7 @@ class Board:
         if outcome.failure is None:
             text = f"{f'{steps:,} steps, ' if steps else ''}{duration(outcome.seconds)}"
         else:
-            text = outcome.failure if outcome.diverged else f"failed: {outcome.failure}"
+            text = f"{'diverged' if outcome.diverged else 'failed'}: {outcome.failure}"
         left = self._seconds_left() if self._left else None
         self._line(outcome.name, text + ("" if left is None else f"; about {duration(left)} left"))
 
@@ -140,7 +140,7 @@ class Board:
 
 def duration(seconds: float) -> str:
     """Write a time for people: ``3 s``, ``12 min``, ``1 h 20 min``."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -15,6 +15,7 @@ from multirate.experiments.reproduce.records import (
     measured_path,
     note_divergence,
     note_trained,
+    steps_of,
     trained,
 )
 from multirate.experiments.spec import RunSpec
@@ -74,6 +75,11 @@ class Task:
         if divergence(self.member, self.folder) is not None:
             return "diverged"
         return "begun" if (self.folder / "config.yaml").exists() else "to do"
+
+    @property
+    def steps_left(self) -> int:
+        """Steps of training of what is not trained, as far as they are known; those of a begun run count in full."""
+        return (steps_of(self.member) or 0) if self.state in ("to do", "begun") else 0
 
     def measured(self, evaluation: Evaluation) -> Path:
         """Return the file of an evaluation."""
