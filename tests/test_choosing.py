@@ -7,6 +7,8 @@ from multirate.curve import Curve, point
 from multirate.errors import UsageError
 
 BETAS = (0.01, 0.1, 1.0, 10.0)
+RATES = (60.0, 40.0, 20.0, 1.0)
+DISTORTIONS = (40.0, 50.0, 75.0, 110.0)
 FURTHER = {
     "mutual_information_gap": (0.1, 0.4, 0.3, 0.05),
     "active_units": (8, 8, 4, 1),
@@ -23,7 +25,7 @@ CURVE = Curve(
     100,
     tuple(
         point(beta, rate, distortion, **{name: values[i] for name, values in FURTHER.items()})
-        for i, (beta, rate, distortion) in enumerate(zip(BETAS, (60.0, 40.0, 20.0, 1.0), (40.0, 50.0, 75.0, 110.0)))
+        for i, (beta, rate, distortion) in enumerate(zip(BETAS, RATES, DISTORTIONS, strict=True))
     ),
 )
 # Measure, lowest, beta.

@@ -248,8 +248,8 @@ def test_rates_of_groups_are_joined_in_the_order_of_the_points() -> None:
     assert "group_rates" not in merge([one(1.0, [[1.0, 2.0]]), one(0.1, None)]).details
 
 
-def test_merging_joins_rates_of_latents_in_the_order_of_the_points():
-    def one(beta, rates):
+def test_rates_of_latents_are_joined_in_the_order_of_the_points() -> None:
+    def one(beta: float, rates: list[float]) -> Curve:
         return Curve("a", "mlp", "toy", "test", 10, (point(beta, sum(rates), 5.0),), details={"latent_rates": [rates]})
 
     assert merge([one(1.0, [1.0, 2.0]), one(0.1, [2.5, 0.5])]).details["latent_rates"] == [[2.5, 0.5], [1.0, 2.0]]

@@ -78,7 +78,7 @@ def test_a_curve_at_the_edge_is_drawn_too(rates: np.ndarray) -> None:
 @pytest.mark.parametrize("draw", [latent_rates, isometric_importance])
 def test_a_curve_without_them_is_refused_with_the_remedy(draw: Any) -> None:
     curve = dataclasses.replace(make(RATES), details={})
-    with pytest.raises(UsageError, match="has no (latent rates: its model|isometric importance: evaluate with)"):
+    with pytest.raises(UsageError, match=r"has no (latent rates: its model|isometric importance: evaluate with)"):
         draw(curve)
     short = dataclasses.replace(curve, details={draw.__name__: [[1.0]]})
     with pytest.raises(DataError, match="not a list of numbers a point"):

@@ -106,10 +106,11 @@ def _map(curve: Curve, values: FloatArray, limits: tuple[float, float], unit: st
 def _edges(betas: FloatArray) -> FloatArray:
     """Return the borders of the columns of N betas, ``[N + 1]``: halfway in log beta."""
     if len(betas) == 1:
-        return betas[0] * np.array([0.9, 1.1])
+        return np.asarray(betas[0] * np.array([0.9, 1.1]))
     log_betas = np.log(betas)
     middle = (log_betas[1:] + log_betas[:-1]) / 2
-    return np.exp(np.concatenate([[2 * log_betas[0] - middle[0]], middle, [2 * log_betas[-1] - middle[-1]]]))
+    ends = [2 * log_betas[0] - middle[0]], [2 * log_betas[-1] - middle[-1]]
+    return np.asarray(np.exp(np.concatenate([ends[0], middle, ends[1]])))
 
 
 def _steps(betas: FloatArray, alive: FloatArray) -> tuple[FloatArray, FloatArray]:

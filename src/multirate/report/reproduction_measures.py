@@ -190,9 +190,9 @@ def _draw_measure(axes: "Axes", panel: MeasurePanel) -> None:
     log_beta_axis(axes)
     axes.set_ylabel(panel.label)
     axes.margins(x=0.06, y=0.1)
-    lowest = min(float(curve.values(panel.measure).min()) for series in panel.series for curve in series.curves)
-    if lowest >= 0:
-        axes.set_ylim(bottom=0)
+    drawn = np.concatenate([curve.values(panel.measure) for series in panel.series for curve in series.curves])
+    if drawn.min() >= 0:
+        axes.set_ylim(0, None if drawn.max() > 0 else 1)
     axes.legend(loc="best")
 
 

@@ -171,7 +171,7 @@ def numbers(results: Results) -> dict[str, Any]:
     return {"gaps": gaps, "costs": costs}
 
 
-_TIME = ("cpu_seconds", "processor time of training in all", 60.0, "min")
+_TIME = ("cpu_seconds", "processor time in all", 60.0, "min")
 
 
 def _bars(measured: dict[str, Measured], key: str, title: str, unit: float, name: str) -> "Bars | None":

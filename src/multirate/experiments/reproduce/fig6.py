@@ -45,7 +45,7 @@ _MEASURES = (UNITS, "frechet_distance")
 def colour_settings(scale: Scale) -> tuple[Setting, ...]:
     """Return the data whose images are judged by a Frechet distance, with squared error as distortion.
 
-    At ``smoke`` the digits in grey levels stand in for colour images, at ``cpu`` a part of CelebA; at ``paper`` it is
+    At ``smoke`` the digits in gray levels stand in for colour images, at ``cpu`` a part of CelebA; at ``paper`` it is
     SVHN and CelebA, and the network is Inception.
 
     Args:
@@ -53,7 +53,7 @@ def colour_settings(scale: Scale) -> tuple[Setting, ...]:
     """
     if scale == "paper":
         return tuple(_with_fid(image_setting(data, "resnet", scale)) for data in ("svhn", "celeba"))
-    return (_faces() if scale == "cpu" else _grey_digits(),)
+    return (_faces() if scale == "cpu" else _gray_digits(),)
 
 
 def arms(scale: Scale) -> tuple[Arm, ...]:
@@ -198,10 +198,10 @@ def _faces() -> Setting:
     )
 
 
-def _grey_digits() -> Setting:
+def _gray_digits() -> Setting:
     return Setting(
-        panel="digits in grey levels, ResNet",
-        name="digits-grey-resnet-w8",
+        panel="digits in gray levels, ResNet",
+        name="digits-gray-resnet-w8",
         spec=RunSpec(
             data="digits",
             data_options=("binarize=none", "size=28"),
@@ -222,7 +222,7 @@ RECIPE = Recipe(
     claims=claims,
     numbers=numbers,
     budget={
-        "smoke": "scikit-learn's digits enlarged to 28x28, binary for Omniglot and in grey levels for colour images, "
+        "smoke": "scikit-learn's digits enlarged to 28x28, binary for Omniglot and in gray levels for colour images, "
         "ResNet 8 channels wide, 2 epochs each, dedicated models at 2 betas, Fréchet distance of 16 images with "
         "EfficientNet-Lite0 (extra frechet), seed 0",
         "cpu": "ResNet 32 channels wide where the paper's has 128, 8 epochs each, dedicated models at 4 betas, one "

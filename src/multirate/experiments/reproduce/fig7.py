@@ -159,7 +159,7 @@ RECIPE = Recipe(
     claims=claims,
     numbers=numbers,
     budget={
-        "smoke": "the multi-rate run of fig6 on scikit-learn's digits in grey levels",
+        "smoke": "the multi-rate run of fig6 on scikit-learn's digits in gray levels",
         "cpu": "the multi-rate run of fig6 on 8,000 CelebA faces at half size: ResNet 32 channels wide where the "
         "paper's has 128, 8 epochs, seed 0; distances of 64 draws at 7 betas, the first 10 draws shown",
         "paper": "the multi-rate runs of fig6 on SVHN and CelebA-64: 200 epochs, step sizes from a grid of 5; the "
