@@ -19,6 +19,7 @@ RESPONSES = {
 # Nats above the default's curve, by choice; which claims hold.
 CASES = {
     "all on one curve": ({}, (True, False, False)),
+    "hardly behind": (dict.fromkeys(fig9.CHOICES, 0.9), (True, False, True)),
     "two nats apart": ({fig9.PAPER: 3.0, fig9.SIGMOID: 1.1, fig9.FILM: 1.5, fig9.MLP: 2.0}, (True, True, True)),
     "more than two nats apart": (
         {fig9.PAPER: 3.2, fig9.SIGMOID: 1.1, fig9.FILM: 1.5, fig9.MLP: 2.0},

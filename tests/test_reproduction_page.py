@@ -1,0 +1,61 @@
+"""The sections of docs/reproduction.md hold what results/reproduce holds; MULTIRATE_REGENERATE=1 writes them anew."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multirate.curve import Curve
+from multirate.experiments.reproduce.recipe import Claim
+from multirate.experiments.reproduce.writing import claims_markdown
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "reproduction.md"
+KEPT = ROOT / "results" / "reproduce"
+BEGIN, END = "<!-- recipes -->\n", "<!-- end of recipes -->\n"
+RECIPES = tuple(sorted(path.parent.name for path in KEPT.glob("*/numbers.json")))
+
+
+def read(name: str, file: str) -> Any:
+    return json.loads((KEPT / name / file).read_text(encoding="utf-8"))
+
+
+def claims_of(name: str) -> list[Claim]:
+    return [Claim(**claim) for claim in read(name, "claims.json")]
+
+
+def section(name: str) -> str:
+    numbers = read(name, "numbers.json")
+    seeds = ", ".join(map(str, numbers["seeds"])) or "none"
+    runs = f"{numbers['runs']} run{'' if numbers['runs'] == 1 else 's'}, seeds: {seeds}" if numbers["runs"] else "no runs"
+    lines = [
+        f"## {name}: {numbers['title']}\n",
+        f"{numbers['budget'][0].upper()}{numbers['budget'][1:]}. `{numbers['command']}` ({runs}; at {numbers['commit'][:7]}).\n",
+        f"![{numbers['title']}](../results/reproduce/{name}/figure.png)\n",
+        claims_markdown(claims_of(name)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def sections() -> str:
+    return "\n".join(map(section, RECIPES))
+
+
+def test_the_page_holds_what_the_results_hold() -> None:
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    listed, _, after = rest.partition(END)
+    if os.environ.get("MULTIRATE_REGENERATE"):
+        PAGE.write_text(f"{before}{BEGIN}\n{sections()}\n{END}{after}", encoding="utf-8")
+        return
+    assert listed == f"\n{sections()}\n"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_kept_recipe_has_its_curves_and_its_figure(name: str) -> None:
+    numbers = read(name, "numbers.json")
+    curves = [Curve.load(path) for path in sorted((KEPT / name / "curves").glob("*.json"))]
+    assert len(curves) == sum(len(arm["seeds"]) for arm in numbers["arms"])
+    assert numbers["scale"] == "cpu"
+    assert (KEPT / name / "figure.png").stat().st_size > 10_000
