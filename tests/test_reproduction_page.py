@@ -28,11 +28,13 @@ def claims_of(name: str) -> list[Claim]:
 
 def section(name: str) -> str:
     numbers = read(name, "numbers.json")
-    seeds = ", ".join(map(str, numbers["seeds"])) or "none"
-    runs = f"{numbers['runs']} run{'' if numbers['runs'] == 1 else 's'}, seeds: {seeds}" if numbers["runs"] else "no runs"
+    made = f"`{numbers['command']}`, at {numbers['commit'][:7]}"
+    if numbers["runs"]:
+        made += f"; runs: {numbers['runs']}, seeds: {', '.join(map(str, numbers['seeds']))}"
+    budget = numbers["budget"][0].upper() + numbers["budget"][1:]
     lines = [
         f"## {name}: {numbers['title']}\n",
-        f"{numbers['budget'][0].upper()}{numbers['budget'][1:]}. `{numbers['command']}` ({runs}; at {numbers['commit'][:7]}).\n",
+        f"{budget}. ({made})\n",
         f"![{numbers['title']}](../results/reproduce/{name}/figure.png)\n",
         claims_markdown(claims_of(name)),
     ]

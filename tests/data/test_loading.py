@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -50,3 +53,17 @@ def test_loading_leaves_the_global_generator_alone(split):
     before = torch.get_rng_state()
     load("digits", split)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_relative_path_is_looked_up_in_the_folders_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, value in (("given", 1.0), ("variable", 2.0)):
+        (tmp_path / folder / "own").mkdir(parents=True)
+        np.save(tmp_path / folder / "own" / "x.npy", np.full((40, 3), value, dtype=np.float32))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"no file or folder own/x\.npy, here or in "):
+        load("own/x.npy")
+    monkeypatch.setenv("MULTIRATE_DATA", str(tmp_path / "variable"))
+    first = torch.arange(1)
+    assert float(load("own/x.npy").batch(first)[0, 0]) == 2.0
+    assert float(load("own/x.npy", data_dir=tmp_path / "given").batch(first)[0, 0]) == 1.0
+    assert float(load("given/own/x.npy").batch(first)[0, 0]) == 1.0

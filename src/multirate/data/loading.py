@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from multirate.data.download import search_folders
 from multirate.data.names import DATA_NAMES
 from multirate.data.source import Source
 from multirate.errors import DataError, UsageError
@@ -44,7 +45,8 @@ def load(
         name: one of ``DATA_NAMES``; or the path of a ``.npz``, ``.npy``, ``.safetensors`` or ``.pt`` file or of a
             folder or ``.zip`` archive of images (:func:`~multirate.data.files.load_path`); or of a ``.txt`` or
             ``.txt.gz`` file of one document a line, or a folder of such (:func:`~multirate.data.text.load_text`); or
-            ``hf:user/name`` for a Hugging Face data set (:func:`~multirate.data.hub.load_hub`).
+            ``hf:user/name`` for a Hugging Face data set (:func:`~multirate.data.hub.load_hub`). A relative path that is
+            not there is looked up in the folders of canonical files.
         split: ``train``, ``validation`` or ``test``; named and fixed for every data set.
         data_dir: folder of the canonical files, tried before the folder in ``MULTIRATE_DATA`` and the cache.
         download: whether missing files may be downloaded.
@@ -69,10 +71,11 @@ def load(
     if str(name).startswith(HUB_PREFIX):
         hub = partial(_function("hub", "load_hub"), str(name).removeprefix(HUB_PREFIX))
         return _call(hub, str(name), split, {"download": download}, options)
-    path = Path(name).expanduser()
+    path = _below(Path(name).expanduser(), data_dir)
     if path.exists() or path.suffix or len(path.parts) > 1:
         if not path.exists():
-            raise DataError(f"no file or folder {path}; check the path")
+            places = "" if path.is_absolute() else f", here or in {', '.join(map(str, search_folders(data_dir)))}"
+            raise DataError(f"no file or folder {path}{places}; check the path")
         if _is_text(path):
             return _call(_function("text", "load_text"), path, split, {}, options)
         return _call(_function("files", "load_path"), path, split, {}, options)
@@ -83,6 +86,13 @@ def load(
         else f"choose one of {', '.join(DATA_NAMES)}, or give the path of a file or folder"
     )
     raise UsageError(f"unknown data set {str(name)!r}; {hint}")
+
+
+def _below(path: Path, data_dir: str | Path | None) -> Path:
+    """Return a relative path as it is if it is there, else where it is in the folders of data; itself if nowhere."""
+    if path.is_absolute() or path.exists() or not (path.suffix or len(path.parts) > 1):
+        return path
+    return next((found for folder in search_folders(data_dir) if (found := folder / path).exists()), path)
 
 
 def _is_text(path: Path) -> bool:
