@@ -138,6 +138,35 @@ def test_another_measurement_leaves_training_and_the_first_one_alone(tmp_path: P
     assert run_recipe(recipe_of(arm(plain)), "smoke", tmp_path, say=silent).arms["p", "one"].curve == first.curve
 
 
+def test_a_member_is_trained_and_measured_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    evaluate_run, train = run.evaluate_run, run.train
+
+    def measuring(done: run.FinishedRun, betas: Any, **options: Any) -> Curve:
+        given.update(options, betas=betas)
+        return evaluate_run(done, betas, examples=options["examples"], progress=False)
+
+    def training(*about: Any, **options: Any) -> Any:
+        given.update(options)
+        return train(*about, **options)
+
+    monkeypatch.setattr(run, "evaluate_run", measuring)
+    monkeypatch.setattr(run, "train", training)
+    member = tiny.member("mr", decay="plateau")
+    asked = dataclasses.replace(
+        member.evaluation, samples=3, recalibrate=True, measures=("decomposition",), split="train"
+    )
+    one = arm(dataclasses.replace(member, evaluation=asked))
+    run_recipe(recipe_of(one), "smoke", tmp_path, data_dir=str(tmp_path), say=silent)
+    assert (given["samples"], given["recalibrate"], given["split"]) == (3, True, "train")
+    assert (given["betas"], given["measures"], given["measure_options"]) == (
+        asked.betas,
+        ("decomposition",),
+        asked.options,
+    )
+    assert (given["data_dir"], given["validate"], given["resume"]) == (str(tmp_path), True, True)
+
+
 def test_a_lost_model_is_made_again(tmp_path: Path) -> None:
     import shutil
 
@@ -197,6 +226,34 @@ def test_what_starts_from_a_diverged_candidate_is_lost_with_it(tmp_path: Path) -
 def test_a_single_run_that_diverges_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"1 run failed, .* alone: tiny-wild-s0: the loss is"):
         run_recipe(recipe_of(arm(tiny.member("wild", beta=1.0, learning_rate=1e30))), "smoke", tmp_path, say=silent)
+
+
+def test_what_diverged_is_tried_again_unless_there_are_others_to_choose_from(tmp_path: Path) -> None:
+    recipe = recipe_of(arm(tiny.member("wild", beta=1.0, learning_rate=1e30)))
+    for _ in range(2):
+        said: list[str] = []
+        with pytest.raises(TrainingError, match="tiny-wild-s0: the loss is"):
+            run_recipe(recipe, "smoke", tmp_path, say=said.append)
+    # A line with the loss, as before, and not one that leaves the run out for what is known of it.
+    assert [line.partition(": ")[0] for line in said] == ["tiny at scale smoke", "[1/1] tiny-wild-s0"]
+    note = tmp_path / "runs" / "tiny-wild-s0" / "diverged.json"
+    note.write_text(note.read_text().replace("the loss is", "it was said that the loss is"))
+    with pytest.raises(TrainingError, match="tiny-wild-s0: the loss is"):
+        run_recipe(recipe, "smoke", tmp_path, say=silent)
+
+
+def test_a_note_of_divergence_is_of_those_options_alone(tmp_path: Path) -> None:
+    from multirate.experiments.reproduce.records import divergence, note_divergence
+
+    member = tiny.member("a", beta=1.0)
+    note_divergence(member, tmp_path, "the loss is nan")
+    assert divergence(member, tmp_path) == "the loss is nan"
+    for other in (
+        tiny.member("a", beta=2.0),
+        tiny.member("a", beta=1.0, start="b"),
+        tiny.member("a", beta=1.0, seed=1),
+    ):
+        assert divergence(other, tmp_path) is None
 
 
 def test_a_run_waits_for_another_process_that_works_on_it(tmp_path: Path) -> None:
