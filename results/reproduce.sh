@@ -12,5 +12,6 @@ for name in "${@:-${all[@]}}"; do
     multirate reproduce "$name" --scale cpu
     rm -rf "results/reproduce/$name"
     mkdir -p "results/reproduce/$name"
-    cp -r runs/reproduce/"$name"/cpu/{figure.png,numbers.json,claims.json,curves} "results/reproduce/$name/"
+    cp runs/reproduce/"$name"/cpu/{figure.png,numbers.json,claims.json} "results/reproduce/$name/"
+    if [ -d runs/reproduce/"$name"/cpu/curves ]; then cp -r runs/reproduce/"$name"/cpu/curves "results/reproduce/$name/"; fi
 done

@@ -30,6 +30,7 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_options_of_measures_reach_the_curve_and_are_recorded(run: Path) -> None:
     curve = mr.Curve.load(run / "curve.json")
     assert {"log_likelihood", "marginal_kl", "mutual_information", "active_units"} <= set(curve.measures)
@@ -77,6 +78,7 @@ def test_help_names_the_measures_and_their_options(capsys: pytest.CaptureFixture
     assert "--measuring" not in text
 
 
+@pytest.mark.slow
 def test_each_latent_is_drawn_and_a_stale_figure_goes(run: Path) -> None:
     assert {"latent_rates.png", "isometric_importance.png", "measures.png"} <= {
         path.name for path in (run / "figures").iterdir()

@@ -119,6 +119,7 @@ def test_a_folded_text_model_keeps_its_vocabulary(texts: Path, tmp_path: Path) -
     assert mr.load(tmp_path / "plain").vocabulary_size == len(kept)
 
 
+@pytest.mark.slow
 def test_a_report_writes_the_sentences_again_only_where_the_curve_is_newer(texts: Path) -> None:
     run = texts / "run"
     assert main(["evaluate", str(run), "--betas", "2"]) == 0

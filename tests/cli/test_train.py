@@ -176,6 +176,7 @@ def test_a_start_of_another_network_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_sigma_vae_is_trained_measured_and_compared_at_its_own_beta(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

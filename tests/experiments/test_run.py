@@ -83,6 +83,7 @@ def test_a_run_of_an_own_class_is_drawn_and_reported_from_its_curve(own: Path) -
         "rate_distortion",
         "against_beta",
         "measures",
+        "latent_rates",
         "training",
     }
     assert report(run, say=notes.append).stat().st_size > 10_000

@@ -34,6 +34,7 @@ DRAW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAW)
 def test_every_figure_draws_and_changes_no_setting(name: str, tmp_path: Path) -> None:
     settings = dict(matplotlib.rcParams)

@@ -68,6 +68,7 @@ def test_other_objectives_learn_nothing_beside_the_weights(tmp_path: Any) -> Non
     assert read_description(tmp_path / "model")["extra"] == {}
 
 
+@pytest.mark.slow
 def test_a_model_of_noise_finds_the_noises_variance() -> None:
     run = fit(Constant(), data(2000), **FAST | {"epochs": 20, "learning_rate": 0.05})
     assert run.learnt["optimal_variance"] == pytest.approx(0.09, rel=0.05)
