@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -64,6 +65,9 @@ class SampleGrid:
     images: NDArray[Any]
 
 
+# Letters of a line of a title that fit over a panel.
+_TITLE_WIDTH = 38
+
 AnyPanel: TypeAlias = Panel | MeasurePanel
 
 
@@ -94,7 +98,7 @@ def mixed_panels(panels: Sequence[AnyPanel], *, columns: int = 3) -> "Figure":
         figure = new_figure(0.4 + 4.1 * columns, 0.3 + 3.5 * rows)
         grid = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for axes, panel in zip(grid, panels, strict=False):
-            axes.set_title(panel.title)
+            axes.set_title(textwrap.fill(panel.title, _TITLE_WIDTH))
             if isinstance(panel, MeasurePanel):
                 _draw_measure(axes, panel)
             else:
