@@ -105,7 +105,7 @@ def test_numbers_say_each_measure_beside_the_dedicated_models() -> None:
 def test_the_figure_has_units_of_all_data_then_distances() -> None:
     figure = fig6.figure(measured_results(fig6.RECIPE, "cpu", numbers()))
     faces, network = "CelebA (8,000 faces), ResNet", "Fréchet distance (efficientnet_lite0)"
-    assert [(axes.get_title(loc="left"), axes.get_ylabel()) for axes in figure.axes] == [
+    assert [(axes.get_title(loc="left").replace("\n", " "), axes.get_ylabel()) for axes in figure.axes] == [
         ("Omniglot, ResNet", "active units"),
         (faces, "active units"),
         (f"{faces}: samples", network),
