@@ -45,6 +45,7 @@ def test_options_of_measures_reach_the_curve_and_are_recorded(run: Path) -> None
     assert curve.values("active_units").sum() < usual.values("active_units").sum()
 
 
+@pytest.mark.slow
 def test_the_importance_weighted_likelihood_is_above_the_elbo_but_for_noise(run: Path) -> None:
     curve = mr.Curve.load(run / "curve.json")
     above = curve.values("log_likelihood") - curve.values("elbo")

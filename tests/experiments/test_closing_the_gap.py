@@ -173,6 +173,7 @@ def test_two_betas_an_example_average_the_objectives_of_both(monkeypatch):
     assert len(set(beta.tolist())) == 128
 
 
+@pytest.mark.slow
 def test_finetuning_lowers_the_objective_and_leaves_the_model_as_it_was():
     x = images(300)
     model = built()

@@ -27,6 +27,7 @@ def test_the_first_examples_are_those_of_the_source() -> None:
     assert len(FirstExamples(source, 10**6)) == len(source)
 
 
+@pytest.mark.slow
 def test_a_run_trained_from_python_is_evaluated_like_any_other(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = mr.convert(mr.models.mlp(shape=(1, 8, 8), latents=3, hidden=(16,)), mr.BetaRange(0.1, 1.0))
@@ -76,6 +77,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
+@pytest.mark.slow
 def test_a_run_of_an_own_class_is_drawn_and_reported_from_its_curve(own: Path) -> None:
     notes: list[str] = []
     run = open_run(own)

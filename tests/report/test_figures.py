@@ -101,6 +101,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         save(gaps(compare(CURVE, BASELINE)), "figure.gif")
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
     for kind in ("png", "svg", "pdf"):
         one, two = (save(DRAW["rate_distortion"](), tmp_path / f"{i}.{kind}").read_bytes() for i in "ab")

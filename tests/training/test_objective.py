@@ -45,6 +45,7 @@ def test_one_beta_a_step_has_the_distribution_of_the_range():
     assert stats.kstest(positions(betas), "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_the_mean_over_steps_of_one_beta_each_is_the_mean_over_examples_of_one_beta_each():
     def gradient(beta):
         return beta / (1 + beta)
