@@ -55,11 +55,11 @@ def test_the_time_left_follows_from_seconds_a_step() -> None:
 
 def test_runs_of_the_same_model_tell_most_about_the_time_left() -> None:
     big = dataclasses.replace(tiny.SPEC, hidden=(64,), beta=1.0)
-    others = [dataclasses.replace(tiny.member(name, beta=1.0), spec=big) for name in ("c", "d")]
+    others = [dataclasses.replace(tiny.member(name, beta=1.0), spec=big) for name in ("c", "d", "e")]
     shown, said = board(tiny.member("a", beta=1.0), tiny.member("b", beta=2.0), *others)
     shown.note(Outcome(name="tiny-a-s0", seconds=6.0))
     shown.note(Outcome(name="tiny-c-s0", seconds=12.0))
-    assert [line.rpartition("about ")[2] for line in said] == ["18 s left", "18 s left"]
+    assert [line.rpartition("about ")[2] for line in said] == ["24 s left", "30 s left"]
 
 
 def test_processes_share_the_time_left() -> None:
