@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The paper's figures and tables at the scale of two CPU cores: about five hours of one core for all nine; it goes on where it stopped.
+# The paper's figures and tables at the scale of two CPU cores: about three hours of one core for all nine; it goes on where it stopped.
 #
 #   results/reproduce.sh                every recipe
 #   results/reproduce.sh fig5 ...       these
