@@ -7,7 +7,7 @@ run=runs/mnist-resnet
 
 results/models-and-data.sh mnist-resnet
 for beta in 0.01 0.1 1 10; do
-    multirate train --data mnist --model resnet --epochs 8 --channels-last --seed 0 --beta "$beta" --out "$run-dedicated/beta-$beta" --resume
+    multirate train --data mnist --model resnet --epochs 8 --seed 0 --beta "$beta" --out "$run-dedicated/beta-$beta" --resume
     multirate evaluate "$run-dedicated/beta-$beta"
 done
 multirate compare "$run" "$run"-dedicated/beta-*

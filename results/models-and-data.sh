@@ -9,9 +9,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${MULTIRATE_DATA:-data}
-cifar10=(--data "$data/cifar10/cifar10_jpeg_subset.zip" --channels-last)
-celeba=(--data "$data/celeba/celeba_8k_89x109_jpeg.zip" --data-options crop=74 size=64 --latents 64 --channels-last)
-nvae=(--model nvae --optimizer adamax --learning-rate 0.01 --channels-last)
+cifar10=(--data "$data/cifar10/cifar10_jpeg_subset.zip")
+celeba=(--data "$data/celeba/celeba_8k_89x109_jpeg.zip" --data-options crop=74 size=64 --latents 64)
+nvae=(--model nvae --optimizer adamax --learning-rate 0.01)
 lstm=(--model lstm --batch-size 32 --learning-rate 0.001 --clip-norm 5)
 tcvae=(--model mlp --hidden 1200 1200 --latents 10 --model-options decoder_activation=tanh --objective beta-tcvae)
 
@@ -22,13 +22,13 @@ one() {
     name=$1
     case $name in
     mnist-resnet)
-        train --data mnist --model resnet --epochs 8 --channels-last
+        train --data mnist --model resnet --epochs 8
         evaluate ;;
     mnist-convnet)
-        train --data mnist --model convnet --examples 9600 --batch-size 64 --epochs 1 --channels-last
+        train --data mnist --model convnet --examples 9600 --batch-size 64 --epochs 1
         evaluate --examples 1000 ;;
     omniglot-convnet)
-        train --data omniglot --model convnet --examples 9600 --batch-size 64 --epochs 1 --channels-last
+        train --data omniglot --model convnet --examples 9600 --batch-size 64 --epochs 1
         evaluate --examples 1000 ;;
     cifar10-resnet)
         train "${cifar10[@]}" --model resnet --latents 256 --epochs 8

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 run=runs/omniglot-resnet
-options=(--data omniglot --model resnet --epochs 8 --channels-last --seed 0)
+options=(--data omniglot --model resnet --epochs 8 --seed 0)
 
 multirate train "${options[@]}" --out "$run" --resume
 multirate evaluate "$run" --betas 0.01,0.021544,0.046416,0.1,0.215443,0.464159,1,2.154435,4.641589,10

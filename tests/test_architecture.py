@@ -14,10 +14,11 @@ SOURCE = ROOT / "src" / "multirate"
 
 # From left to right: a module imports only from its own group and from those on its left.
 ARROWS = (
-    ("errors", "files", "seeding", "_lazy", "text"),
+    ("errors", "files", "seeding", "_lazy", "text", "memory"),
     ("beta",),
+    ("maps",),
     ("response",),
-    ("layers",),
+    ("layers", "rectified"),
     ("latents",),
     ("plan", "saving"),
     ("wrapper",),
@@ -56,6 +57,8 @@ ONLY = {
     "files": {"errors"},
     "seeding": {"errors"},
     "beta": {"errors"},
+    "maps": set(),
+    "memory": set(),
     "theory": {"errors", "beta"},
     "text": set(),
     "curve": {"errors", "files", "text"},
@@ -66,7 +69,7 @@ ONLY = {
     "choosing": {"errors", "curve", "metrics"},
     "saving": {"errors", "files"},
 }
-GATING = {"response", "layers", "latents", "plan", "wrapper", "convert", "fold"}
+GATING = {"maps", "response", "layers", "rectified", "latents", "plan", "wrapper", "convert", "fold"}
 WITHOUT_GATING = ("terms", "objectives", "models", "data", "theory", "report")
 WITHOUT_TORCH = ("report", "curve", "merging", "fairness", "comparison", "collapse", "choosing")
 LIGHT = {

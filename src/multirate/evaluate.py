@@ -18,6 +18,7 @@ from multirate.curve import Curve
 from multirate.data import Source, as_source
 from multirate.errors import BetaError, ConversionError, DataError, UsageError
 from multirate.inference import base_of, inference, like_parameters
+from multirate.memory import keep_freed_memory
 from multirate.metrics.base import Batch, Measure
 from multirate.metrics.makers import MAKERS, USUAL_MEASURES, known_measures
 from multirate.metrics.options import MeasureOptions
@@ -88,6 +89,8 @@ def evaluate(
     makers = {name: MAKERS[name](measure_options or MeasureOptions()) for name in known_measures(measures)}
     points = [_Point(value, {name: make() for name, make in makers.items()}) for value in grid]
     batches = math.ceil(count / batch_size)
+    if all(parameter.device.type == "cpu" for parameter in model.parameters()):
+        keep_freed_memory()
     with inference(model), _bar(batches * len(grid), progress) as advance:
         for part in [slice(None)] if recalibrate is None else [slice(i, i + 1) for i in range(len(grid))]:
             with _recalibrated(model, recalibrate, grid[part][0], seed):

@@ -6,6 +6,7 @@ from torch import nn
 from multirate.beta import BetaLike
 from multirate.errors import BetaError, ConversionError
 from multirate.layers import copied, kind_of
+from multirate.rectified import ReLUHook
 from multirate.response import Gate
 from multirate.wrapper import GateHook, InputHook, MultiRate, RecurrentHook
 
@@ -39,9 +40,10 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
         if gates[0].scale.shape[0] != 1:
             raise BetaError(f"fold takes one beta; got {gates[0].scale.shape[0]}")
         plain = copied(model.base)
+        for module in plain.modules():
+            _remove_hooks(module)
         for layer, gate in zip(model.plan.gated, gates, strict=True):
             target = plain.get_submodule(layer.at)
-            _remove_hooks(target)
             kind = kind_of(target)
             assert kind is not None
             dtype = next(target.parameters()).dtype
@@ -57,7 +59,9 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
 def _remove_hooks(layer: nn.Module) -> None:
     for hooks in (layer._forward_hooks, layer._forward_pre_hooks):
         for key, hook in list(hooks.items()):
-            if isinstance(hook, GateHook | InputHook) or isinstance(getattr(hook, "__self__", None), RecurrentHook):
+            if isinstance(hook, GateHook | InputHook | ReLUHook) or isinstance(
+                getattr(hook, "__self__", None), RecurrentHook
+            ):
                 del hooks[key]
                 layer._forward_hooks_always_called.pop(key, None)
                 layer._forward_pre_hooks_with_kwargs.pop(key, None)

@@ -221,11 +221,37 @@ def kind_of(layer: nn.Module, *tables: Mapping[type[nn.Module], Kind]) -> Kind |
     return None
 
 
-def apply_gate(output: Tensor, gate: Gate, axis: int, name: str) -> Tensor:
-    """Scale and shift the channels of a layer's output (or input), example by example.
+def spread_gate(gate: Gate, output: Tensor, axis: int, name: str) -> Gate:
+    """Bring a gate into the shape and type that multiply a layer's output (or input), example by example.
 
     A leading axis of ``B * T`` is read as ``B`` examples of ``T`` consecutive rows each; a middle axis, as in
     ``[B, T, C]``, shares its example's gate.
+
+    Args:
+        gate: scale and shift, ``[1, C]`` or ``[B, C]``.
+        output: the layer's output, channels along ``axis``.
+        axis: the channels' axis.
+        name: the layer's name, for the message.
+
+    Returns:
+        Scale and shift that broadcast with the output.
+
+    Raises:
+        BetaError: if the number of betas fits neither the leading axis nor a divisor of it.
+    """
+    scale, shift = gate
+    rows = scale.shape[0]
+    if output.ndim != 2 or axis not in (1, -1) or rows not in (1, output.shape[0]):
+        repeats, shape = _gate_shape(output, rows, axis, name)
+        scale = _spread(scale, repeats, shape)
+        shift = None if shift is None else _spread(shift, repeats, shape)
+    if scale.dtype != output.dtype:
+        scale, shift = scale.to(output.dtype), None if shift is None else shift.to(output.dtype)
+    return Gate(scale, shift)
+
+
+def apply_gate(output: Tensor, gate: Gate, axis: int, name: str) -> Tensor:
+    """Scale and shift the channels of a layer's output (or input), example by example.
 
     Args:
         output: the layer's output, channels along ``axis``.
@@ -237,12 +263,33 @@ def apply_gate(output: Tensor, gate: Gate, axis: int, name: str) -> Tensor:
         The gated output, of the output's type.
 
     Raises:
-        BetaError: if the number of betas fits neither the leading axis nor a divisor of it.
+        BetaError: as :func:`spread_gate`.
     """
-    shape = [1] * output.ndim
-    shape[axis] = gate.scale.shape[-1]
-    betas, rows = gate.scale.shape[0], output.shape[0]
-    repeats = 1
+    return scale_and_shift(output, spread_gate(gate, output, axis, name))
+
+
+def scale_and_shift(output: Tensor, gate: Gate) -> Tensor:
+    """Scale and shift an output.
+
+    Args:
+        output: of a layer.
+        gate: of :func:`spread_gate`.
+
+    Returns:
+        ``gate.scale * output + gate.shift``, of the output's type, shape and memory format.
+    """
+    scale, shift = gate
+    if shift is None:
+        return output * scale
+    if output.ndim > 2 and output.is_contiguous() and not torch.compiler.is_compiling():
+        # Channels that are not the innermost axis: addcmul would read gates element by element.
+        return (output * scale).add_(shift)
+    return torch.addcmul(shift, output, scale)
+
+
+def _gate_shape(output: Tensor, betas: int, axis: int, name: str) -> tuple[int, list[int]]:
+    """Return how many rows share a beta, and the shape in which the gates multiply an output."""
+    shape, rows, repeats = [1] * output.ndim, output.shape[0], 1
     if betas != 1:
         if rows not in (1, betas) and (rows % betas or rows == 0):
             raise BetaError(
@@ -254,11 +301,8 @@ def apply_gate(output: Tensor, gate: Gate, axis: int, name: str) -> Tensor:
             )
         repeats = max(rows // betas, 1)
         shape[0] = betas * repeats
-    scale, shift = (
-        None if part is None else _spread(part, repeats, shape).to(output.dtype) for part in (gate.scale, gate.shift)
-    )
-    assert scale is not None
-    return output * scale if shift is None else torch.addcmul(shift, output, scale)
+    shape[axis] = -1
+    return repeats, shape
 
 
 def _spread(part: Tensor, repeats: int, shape: list[int]) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from multirate.errors import ConversionError
 from multirate.latents import Name, find_latents
 from multirate.layers import NORMALIZING, RECURRENT, WEIGHTED, copied, kind_of
-from multirate.response import FEATURES, GATES, RESPONSES, Slot
+from multirate.maps import FEATURES
+from multirate.response import GATES, RESPONSES, Slot
 from multirate.seeding import seeded
 
 Patterns: TypeAlias = str | Sequence[str]

@@ -19,15 +19,12 @@ from torch import Tensor, nn
 
 from multirate.beta import BetaRange
 from multirate.errors import UsageError
+from multirate.maps import FEATURES, bent, cubic_maps, first_hidden
 
 _SQRT_GATE_EPS = 1e-6
 _SHARPNESS = 8.0
 # Thresholds start this many nats of log beta below the upper end of the range, and up to it.
 _THRESHOLD_SPREAD = 2.0
-# How many functions of log beta bend a map, beside its affine part: Legendre polynomials, or hidden units.
-FEATURES: Mapping[str, int] = {"": 0, "cubic": 2, "mlp": 32}
-# Slope of each hidden unit where it starts, a standard deviation of log beta: a soft step.
-_HIDDEN_SLOPE = 2.0
 
 
 def sigmoid_gate(u: Tensor) -> Tensor:
@@ -207,28 +204,40 @@ class _Group(NamedTuple):
     gate: GateFunction
     members: tuple[int, ...]
     shifted: tuple[int, ...]
+    widths: tuple[int, ...]
+
+    def parts(self, maps: Tensor) -> Sequence[Tensor]:
+        """Return the scales of the members and the shifts of those that have one, of the group's maps ``[B, ...]``.
+
+        The maps are taken apart once where nothing but that is to do: backward puts them together again, by a copy.
+        """
+        if self.gate.scale is linear_gate:
+            whole: Sequence[Tensor] = maps.split(list(self.widths), dim=1)
+            return whole
+        count = len(self.members)
+        scales, *shifts = maps.split([sum(part) for part in (self.widths[:count], self.widths[count:]) if part], dim=1)
+        parts = self.gate.scale(scales).split(self.widths[:count], dim=1)
+        return (*parts, *(part for shift in shifts for part in shift.split(self.widths[count:], dim=1)))
 
 
 def _group(gate: GateFunction, slots: Sequence[Slot]) -> _Group:
     members = tuple(i for i, slot in enumerate(slots) if slot.gate == gate.name)
-    return _Group(gate, members, tuple(i for i in members if slots[i].shift))
+    shifted = tuple(i for i in members if slots[i].shift)
+    return _Group(gate, members, shifted, tuple(slots[i].channels for i in (*members, *shifted)))
 
 
-def _widths(slots: Sequence[Slot], group: _Group) -> tuple[int, int]:
-    return sum(slots[i].channels for i in group.members), sum(slots[i].channels for i in group.shifted)
+def _taken_apart(values: Tensor, widths: list[int]) -> Sequence[Tensor]:
+    """Split columns, without a copy forward or backward where one part is all there is."""
+    if sum(width > 0 for width in widths) == 1:
+        return [values if width else values[:, :0] for width in widths]
+    parts: Sequence[Tensor] = values.split(widths, dim=1)
+    return parts
 
 
-def _bends(standardized_log_beta: Tensor) -> Tensor:
-    """Return the second and third Legendre polynomial of the place in the range, -1 to 1, ``[B, 2]``."""
-    x = standardized_log_beta / math.sqrt(3.0)
-    return torch.cat([1.5 * x.square() - 0.5, 2.5 * x**3 - 1.5 * x], dim=1)
-
-
-def _first_hidden() -> tuple[Tensor, Tensor]:
-    """Return weights and biases of the hidden units: soft steps whose middles are spread evenly over the range."""
-    count = FEATURES["mlp"]
-    weight = torch.full((count,), _HIDDEN_SLOPE, dtype=torch.float64)
-    return weight, -weight * torch.linspace(-math.sqrt(3.0), math.sqrt(3.0), count, dtype=torch.float64)
+def _put_together(parts: Sequence[Tensor]) -> Tensor:
+    """Undo :func:`_taken_apart`."""
+    filled = [part for part in parts if part.shape[1]]
+    return filled[0] if len(filled) == 1 else torch.cat(filled, dim=1)
 
 
 class Response(nn.Module):
@@ -280,22 +289,20 @@ class Response(nn.Module):
         self._latent = [i for i, slot in enumerate(slots) if slot.gate in LATENT_GATES]
         slopes: list[float] = []
         offsets: list[float] = []
-        for gate, members, shifted in self._groups:
+        for gate, members, shifted, _ in self._groups:
             slopes += [gate.slope * (-1) ** c for i in members for c in range(slots[i].channels)]
             offsets += [gate.offset for i in members for _ in range(slots[i].channels)]
             rest = [0.0] * sum(slots[i].channels for i in shifted)
             slopes, offsets = slopes + rest, offsets + rest
         # Groups come in the order of GATES, in which gates that bend alike are next to each other.
-        self._spans = [
-            sum(sum(_widths(slots, group)) for group in self._groups if group.gate.bent == bent) for bent in FEATURES
-        ]
+        self._spans = [sum(sum(group.widths) for group in self._groups if group.gate.bent == bent) for bent in FEATURES]
         self.weight = nn.Parameter(torch.tensor(slopes, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.tensor(offsets, device=device, dtype=dtype))
         _, curved, mixed = self._spans
         self.curvature = nn.Parameter(self.weight.new_zeros(FEATURES["cubic"], curved)) if curved else None
         self.mixing = nn.Parameter(self.weight.new_zeros(FEATURES["mlp"], mixed)) if mixed else None
         self.hidden_weight, self.hidden_bias = (
-            nn.Parameter(value.to(self.weight)) if mixed else None for value in _first_hidden()
+            nn.Parameter(value.to(self.weight)) if mixed else None for value in first_hidden()
         )
         self.thresholds = nn.Parameter(self._first_thresholds(beta_range).to(self.weight)) if self._latent else None
 
@@ -319,40 +326,42 @@ class Response(nn.Module):
         """
         column = standardized_log_beta.reshape(-1, 1)
         gates: dict[int, Gate] = {}
-        u = self._bend(torch.addcmul(self.bias, column, self.weight), column)
-        widths = [width for group in self._groups for width in _widths(self.slots, group)]
-        parts = iter(u.split(widths, dim=1))
-        for gate, members, shifted in self._groups:
-            scales = self._by_layer(gate.scale(next(parts)), members)
-            shifts = self._by_layer(next(parts), shifted)
-            gates.update({i: Gate(scale, shifts.get(i)) for i, scale in scales.items()})
+        for group, span in zip(
+            self._groups, _taken_apart(self._maps(column), [sum(group.widths) for group in self._groups]), strict=True
+        ):
+            parts = group.parts(span)
+            scales, shifts = (
+                parts[: len(group.members)],
+                dict(zip(group.shifted, parts[len(group.members) :], strict=True)),
+            )
+            gates.update({i: Gate(scale, shifts.get(i)) for i, scale in zip(group.members, scales, strict=True)})
         if self.thresholds is not None:
             t, g = latent_gate((self.thresholds - column) * self.log_std)
             gates.update({i: LATENT_GATES[self.slots[i].gate](t, g) for i in self._latent})
         return tuple(gates[i] for i in range(len(self.slots)))
 
-    def _bend(self, u: Tensor, column: Tensor) -> Tensor:
-        """Add the features of log beta to the maps of the gates that have them."""
+    def _maps(self, column: Tensor) -> Tensor:
+        """Return every map of every gated channel, ``[B, n]``: its affine part, and the features that bend it."""
+        if self.curvature is not None and self.curvature.shape[1:] == self.bias.shape:
+            return cubic_maps(column, self.bias, self.weight, self.curvature)
+        u = torch.addcmul(self.bias, column, self.weight)
         if self.curvature is None and self.mixing is None:
             return u
-        affine, curved, mixed = u.split(self._spans, dim=1)
+        affine, curved, mixed = _taken_apart(u, self._spans)
         if self.curvature is not None:
-            curved = curved + _bends(column) @ self.curvature
+            curved = bent(curved, column, self.curvature)
         if self.mixing is not None:
             assert self.hidden_weight is not None and self.hidden_bias is not None
             hidden = torch.addcmul(self.hidden_bias, column, self.hidden_weight).tanh()
             mixed = mixed + hidden @ self.mixing / math.sqrt(FEATURES["mlp"])
-        return torch.cat([affine, curved, mixed], dim=1)
-
-    def _by_layer(self, values: Tensor, members: Sequence[int]) -> dict[int, Tensor]:
-        return dict(zip(members, values.split([self.slots[i].channels for i in members], dim=1), strict=True))
+        return _put_together([affine, curved, mixed])
 
     def channel_slices(self) -> tuple[tuple[slice | None, slice | None], ...]:
         """Return where each slot's scale and shift maps lie within ``weight`` and ``bias``, None where it has none."""
         scale: dict[int, slice] = {}
         shift: dict[int, slice] = {}
         start = 0
-        for _, members, shifted in self._groups:
+        for _, members, shifted, _ in self._groups:
             for target, layers in ((scale, members), (shift, shifted)):
                 for i in layers:
                     target[i] = slice(start, start + self.slots[i].channels)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,18 @@ from torch import Tensor, nn
 
 from multirate.beta import BetaLike, BetaRange
 from multirate.errors import BetaError, ConversionError
-from multirate.layers import NORMALIZING, WEIGHTED, apply_gate, gated_recurrent_weights, kind_of
+from multirate.layers import (
+    NORMALIZING,
+    WEIGHTED,
+    apply_gate,
+    gated_recurrent_weights,
+    kind_of,
+    scale_and_shift,
+    spread_gate,
+)
+from multirate.maps import plain_autograd
 from multirate.plan import GatedLayer, Plan
+from multirate.rectified import ReLUHook, remember
 from multirate.response import Gate, Response
 from multirate.saving import save
 
@@ -44,7 +54,11 @@ class GateHook:
 
     def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor:
         """Return the gated output."""
-        return apply_gate(output, self.active.of(self.index, self.name), self.axis, self.name)
+        gate = spread_gate(self.active.of(self.index, self.name), output, self.axis, self.name)
+        gated = scale_and_shift(output, gate)
+        if output.ndim > 2 and output.dtype in (torch.float32, torch.float64) and plain_autograd():
+            remember(gated, output, gate)
+        return gated
 
 
 class InputHook:
@@ -153,6 +167,9 @@ class MultiRate(nn.Module):
         self._active = ActiveGates()
         for index, layer in enumerate(plan.gated):
             self._hook(base.get_submodule(layer.at), index, layer)
+        for module in base.modules():
+            if type(module) is nn.ReLU:
+                module.register_forward_hook(ReLUHook(), prepend=True)
 
     def _hook(self, target: nn.Module, index: int, layer: GatedLayer) -> None:
         kind, name = kind_of(target, WEIGHTED, NORMALIZING), layer.at
@@ -181,8 +198,9 @@ class MultiRate(nn.Module):
         if not torch.compiler.is_compiling():
             self.beta_range.check(beta)
         weight = self.response.weight
+        device = weight.device.type
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        with torch.autocast(weight.device.type, enabled=False):
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
             standardized = self.beta_range.standardize(torch.as_tensor(beta, dtype=dtype, device=weight.device))
             gates: tuple[Gate, ...] = self.response(standardized.to(weight.dtype))
         return gates

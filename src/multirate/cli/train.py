@@ -11,12 +11,14 @@ import tyro
 
 from multirate.cli.shared import RunPath, Screen, Shared, SharedOptions
 from multirate.errors import UsageError
-from multirate.experiments.spec import FLAGS, RunSpec
+from multirate.experiments.spec import FLAGS, RunSpec, words_of
 from multirate.training.config import TrainConfig
 
 RESUME = "go on with the same command and --resume"
 # Names on the command line, to fields.
 _FIELDS = {flag: name for name, flag in FLAGS.items()}
+# What is on unless it is switched off; other truth values are off.
+_SWITCHES = {entry.name: True for entry in dataclasses.fields(TrainConfig) if entry.default is True}
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,8 @@ def _read(path: Path) -> dict[Any, Any]:
 
 
 def _words(name: str, value: Any, path: Path) -> list[str]:
-    flag = f"--{FLAGS.get(name, name).replace('_', '-')}"
-    if value is None or value is False or value == []:
+    if value is None or value == []:
         return []
-    if value is True:
-        return [flag]
     if isinstance(value, dict):
         raise UsageError(f"option {name!r} in {path} must be a value or a list, not a mapping")
-    return [flag, *map(str, value if isinstance(value, list) else [value])]
+    return words_of(name, value, _SWITCHES.get(name, False) if isinstance(value, bool) else None)

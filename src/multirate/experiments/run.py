@@ -19,7 +19,7 @@ from multirate.data import Source
 from multirate.errors import DataError, UsageError
 from multirate.evaluate import evaluate
 from multirate.experiments.building import build_model, load_data
-from multirate.experiments.spec import FLAGS, MULTIRATE_ONLY, VOCABULARY, RunSpec, for_objective
+from multirate.experiments.spec import MULTIRATE_ONLY, VOCABULARY, RunSpec, for_objective, words_of
 from multirate.experiments.start import needs_start, start_name
 from multirate.inference import base_of
 from multirate.loading import load as load_model
@@ -131,11 +131,8 @@ def command(spec: RunSpec, config: TrainConfig, folder: Path) -> str:
     words = ["multirate", "train"]
     for options, defaults in ((spec, RunSpec()), (config, TrainConfig())):
         for entry in dataclasses.fields(options):
-            value = getattr(options, entry.name)
-            if value == getattr(defaults, entry.name) or (entry.name == "beta" and options is config):
-                continue
-            words.append(f"--{FLAGS.get(entry.name, entry.name).replace('_', '-')}")
-            words += [] if value is True else [str(v) for v in (value if isinstance(value, tuple) else (value,))]
+            if entry.name != "beta" or options is not config:
+                words += words_of(entry.name, getattr(options, entry.name), getattr(defaults, entry.name))
     return shlex.join([*words, "--out", str(folder)])
 
 

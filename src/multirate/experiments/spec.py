@@ -17,6 +17,22 @@ LikelihoodName: TypeAlias = Literal[
 ]
 
 
+def words_of(name: str, value: Any, default: Any = None) -> list[str]:
+    """Return the words that give an option its value on the command line, none for its default.
+
+    Args:
+        name: of the field.
+        value: a number, text, a truth value, or a sequence.
+        default: of the field.
+    """
+    if value == default and type(value) is type(default):
+        return []
+    flag = FLAGS.get(name, name).replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *map(str, value if isinstance(value, tuple | list) else [value])]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """The model and the data of a run; with the training options it says all that a run needs.

@@ -24,10 +24,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of the input's shape, ``[B, C, H, W]``."""
-        out: Tensor = x + self.second(self.first(x.relu()).relu())
+        out: Tensor = x + self.second(self.activation(self.first(self.activation(x))))
         return out
 
 

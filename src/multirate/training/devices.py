@@ -11,6 +11,13 @@ from multirate.training.config import TrainConfig
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+# How accelerate's launcher asks for weights in pieces, which a run could neither validate nor write.
+_SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron",
+}
+
 
 @contextmanager
 def accelerator_for(config: TrainConfig) -> "Iterator[Accelerator]":
@@ -26,8 +33,14 @@ def accelerator_for(config: TrainConfig) -> "Iterator[Accelerator]":
         The accelerator.
 
     Raises:
-        UsageError: if the device or the precision is not to be had here.
+        UsageError: if the device or the precision is not to be had here, or accelerate is told to shard the model.
     """
+    for name, library in _SHARDING.items():
+        if os.environ.get(name, "false").lower() == "true":
+            raise UsageError(
+                f"fit keeps whole weights in every process, and {library} shards them ({name}=true): leave it out of "
+                "accelerate's configuration, or shard in a loop of your own, as docs/scaling.md shows"
+            )
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 

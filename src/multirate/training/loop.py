@@ -15,6 +15,7 @@ from multirate.convert import MultiRate
 from multirate.data import as_source
 from multirate.data.source import Source
 from multirate.errors import UsageError
+from multirate.memory import keep_freed_memory
 from multirate.objectives import optimal_beta
 from multirate.saving import DESCRIPTION, built_in
 from multirate.saving import save as save_model
@@ -108,6 +109,8 @@ def fit(
         raise UsageError("decay plateau halves the step size by the validation objective: give val=... (--validate)")
     folder = RunFolder(out)
     with accelerator_for(config) as accelerator, preserved_rng():
+        if accelerator.device.type == "cpu":
+            keep_freed_memory()
         session = Session(model, source, validation, config, folder, accelerator)
         document = _describe(model, source, config, session.resolved(), record)
         going_on = resume and folder.exists()
