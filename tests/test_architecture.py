@@ -31,6 +31,7 @@ ARROWS = (
     ("training",),
     (
         "inference",
+        "sharing",
         "curve",
         "merging",
         "fairness",

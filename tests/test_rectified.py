@@ -8,6 +8,7 @@ from torch import nn
 from torch.autograd import gradgradcheck
 
 import multirate as mr
+from multirate import rectified
 from multirate.rectified import ReLUHook
 
 BATCH = 6
@@ -91,6 +92,15 @@ def test_in_single_precision_gradients_are_right_to_rounding(response):
     plain = gradients(slow_loss(single, x.float(), beta), single)
     found = gradients(loss_of(single, x.float(), beta), single)
     assert distance(found, truth) < max(5e-6, 10 * distance(plain, truth))
+
+
+def test_gradients_do_not_depend_on_how_much_of_a_product_is_in_memory(monkeypatch):
+    model = converted()
+    x, beta = batch()
+    whole = gradients(loss_of(model, x, beta), model)
+    for numbers in (1, 4 * 7 * 7 * 4):
+        monkeypatch.setattr(rectified, "_BLOCK", numbers)
+        assert distance(gradients(loss_of(model, x, beta), model), whole) < 1e-14
 
 
 def test_a_gate_that_is_shut_gives_a_finite_gradient_to_all_else():

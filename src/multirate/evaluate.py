@@ -24,6 +24,7 @@ from multirate.metrics.makers import MAKERS, USUAL_MEASURES, known_measures
 from multirate.metrics.options import MeasureOptions
 from multirate.recalibrate import has_batchnorm, recalibrated
 from multirate.seeding import seeded
+from multirate.sharing import first_layer_once
 from multirate.terms import Terms
 from multirate.totals import Totals, split_rates
 from multirate.wrapper import MultiRate, terms_at
@@ -91,7 +92,7 @@ def evaluate(
     batches = math.ceil(count / batch_size)
     if all(parameter.device.type == "cpu" for parameter in model.parameters()):
         keep_freed_memory()
-    with inference(model), _bar(batches * len(grid), progress) as advance:
+    with inference(model), first_layer_once(model), _bar(batches * len(grid), progress) as advance:
         for part in [slice(None)] if recalibrate is None else [slice(i, i + 1) for i in range(len(grid))]:
             with _recalibrated(model, recalibrate, grid[part][0], seed):
                 for batch in range(batches):

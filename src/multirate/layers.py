@@ -268,23 +268,24 @@ def apply_gate(output: Tensor, gate: Gate, axis: int, name: str) -> Tensor:
     return scale_and_shift(output, spread_gate(gate, output, axis, name))
 
 
-def scale_and_shift(output: Tensor, gate: Gate) -> Tensor:
+def scale_and_shift(output: Tensor, gate: Gate, out: Tensor | None = None) -> Tensor:
     """Scale and shift an output.
 
     Args:
         output: of a layer.
         gate: of :func:`spread_gate`.
+        out: where to write, such as the output itself; a new tensor if it is None.
 
     Returns:
         ``gate.scale * output + gate.shift``, of the output's type, shape and memory format.
     """
     scale, shift = gate
     if shift is None:
-        return output * scale
+        return torch.mul(output, scale, out=out)
     if output.ndim > 2 and output.is_contiguous() and not torch.compiler.is_compiling():
         # Channels that are not the innermost axis: addcmul would read gates element by element.
-        return (output * scale).add_(shift)
-    return torch.addcmul(shift, output, scale)
+        return torch.mul(output, scale, out=out).add_(shift)
+    return torch.addcmul(shift, output, scale, out=out)
 
 
 def _gate_shape(output: Tensor, betas: int, axis: int, name: str) -> tuple[int, list[int]]:

@@ -13,17 +13,21 @@ FEATURES: Mapping[str, int] = {"": 0, "cubic": 2, "mlp": 32}
 _HIDDEN_SLOPE = 2.0
 
 
-def plain_autograd() -> bool:
-    """Return whether reverse-mode autograd alone is at work: no compiler, no functional transform, no forward mode.
-
-    Only then are autograd functions of our own any use; a compiler fuses the plain operations itself.
-    """
+def plain_eager() -> bool:
+    """Return whether PyTorch runs op by op: no compiler, no functional transform, no forward-mode derivative."""
     return (
-        torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
     )
+
+
+def plain_autograd() -> bool:
+    """Return whether autograd's plain reverse mode is at work, where functions with a backward of their own are of use.
+
+    A compiler fuses the plain operations itself.
+    """
+    return torch.is_grad_enabled() and plain_eager()
 
 
 def bends(standardized_log_beta: Tensor) -> tuple[Tensor, Tensor]:

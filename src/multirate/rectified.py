@@ -16,6 +16,8 @@ from multirate.response import Gate
 
 # Of the type's precision: a gate nearer to 0 has let too little through to tell the pre-activation.
 _SHUT = 8.0
+# Numbers of a product that are in memory at a time.
+_BLOCK = 1 << 19
 
 
 class _GatedReLU(torch.autograd.Function):
@@ -33,7 +35,7 @@ class _GatedReLU(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         output, scale, shift = ctx.saved_tensors
         grad = torch.ops.aten.threshold_backward(grads[0], output, 0)
-        product, total = (grad * output).sum_to_size(scale.shape), None
+        product, total = _summed_product(grad, output, scale.shape), None
         if shift is not None:
             total = grad.sum_to_size(scale.shape)
             product = torch.addcmul(product, shift, total, value=-1)
@@ -42,6 +44,15 @@ class _GatedReLU(torch.autograd.Function):
         scale_grad = product * scale / torch.addcmul(least, scale, scale)
         again = torch.is_grad_enabled()  # a gradient of this gradient may be asked for
         return grad * scale if again else grad.mul_(scale), scale_grad, total, None
+
+
+def _summed_product(grad: Tensor, output: Tensor, shape: torch.Size) -> Tensor:
+    """Return ``grad * output`` summed to ``shape``, without the whole product in memory where rows have sums apart."""
+    rows = max(1, _BLOCK // max(1, grad[:1].numel()))
+    if shape[0] == 1 or rows >= shape[0]:
+        return (grad * output).sum_to_size(shape)
+    blocks = zip(grad.split(rows), output.split(rows), strict=True)
+    return torch.cat([(g * o).sum_to_size(len(g), *shape[1:]) for g, o in blocks])
 
 
 class ReLUHook:

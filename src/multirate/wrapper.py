@@ -21,7 +21,7 @@ from multirate.layers import (
     scale_and_shift,
     spread_gate,
 )
-from multirate.maps import plain_autograd
+from multirate.maps import plain_eager
 from multirate.plan import GatedLayer, Plan
 from multirate.rectified import ReLUHook, remember
 from multirate.response import Gate, Response
@@ -55,8 +55,12 @@ class GateHook:
     def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor:
         """Return the gated output."""
         gate = spread_gate(self.active.of(self.index, self.name), output, self.axis, self.name)
+        if not plain_eager():
+            return scale_and_shift(output, gate)
+        if not torch.is_grad_enabled() and len(layer._forward_hooks) == 1 and not output._is_view():
+            return scale_and_shift(output, gate, out=output)  # fresh, and nobody else has seen it
         gated = scale_and_shift(output, gate)
-        if output.ndim > 2 and output.dtype in (torch.float32, torch.float64) and plain_autograd():
+        if torch.is_grad_enabled() and output.ndim > 2 and output.dtype in (torch.float32, torch.float64):
             remember(gated, output, gate)
         return gated
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from multirate.data import Source
 from multirate.inference import at, base_of
-from multirate.terms import Terms
+from multirate.terms import Terms, diagonal_gaussian
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Batch:
 
     @cached_property
     def posterior(self) -> Any:
-        """The posterior, a distribution, or None if the model has no ``encode``."""
+        """The posterior, a distribution, or None if neither the terms nor an ``encode`` of the model give one."""
+        if self.terms.posterior is not None:
+            return diagonal_gaussian(self.terms.posterior.mean, self.terms.posterior.log_variance)
         encode = getattr(base_of(self.model), "encode", None)
         with at(self.model, self.beta):
             return encode(self.x) if callable(encode) else None
