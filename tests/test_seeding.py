@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from multirate.seeding import derive_seed, generator, preserved_rng, seeded
+from multirate.seeding import derive_seed, generator, preserved_rng, seed_globally, seeded
 
 KEYS: list[tuple[int | str, ...]] = [
     (0,),
@@ -100,3 +100,11 @@ def test_making_a_generator_leaves_the_global_one_alone() -> None:
     generator(0, "beta").seed()
 
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeding_globally_is_torch_s_own_manual_seed():
+    with preserved_rng():
+        torch.manual_seed(derive_seed(3, "noise"))
+        truth = torch.rand(4), torch.randn(4)
+        seed_globally(3, "noise")
+        assert torch.equal(torch.rand(4), truth[0]) and torch.equal(torch.randn(4), truth[1])

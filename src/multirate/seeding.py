@@ -37,6 +37,18 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*parts))
 
 
+def seed_globally(*parts: int | str) -> None:
+    """Seed torch's global generators with :func:`derive_seed` of ``parts``.
+
+    It is ``torch.manual_seed``, which without any accelerator spends its time on notes for one that might come.
+    """
+    seed = derive_seed(*parts)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 @contextmanager
 def preserved_rng() -> Iterator[None]:
     """Leave torch's global generators, of the CPU and of the current CUDA device, as they were on entry."""
@@ -53,5 +65,5 @@ def seeded(*parts: int | str) -> Iterator[None]:
         parts: passed to :func:`derive_seed`.
     """
     with preserved_rng():
-        torch.manual_seed(derive_seed(*parts))
+        seed_globally(*parts)
         yield

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from multirate.data.source import Source
 from multirate.errors import DivergenceError, TrainingError, UsageError
-from multirate.seeding import derive_seed, generator, seeded
+from multirate.seeding import generator, seed_globally, seeded
 from multirate.training import checkpoint
 from multirate.training.clock import Clock
 from multirate.training.config import TrainConfig
@@ -121,7 +121,7 @@ class Session:
 
     def take_step(self) -> None:
         """Draw a batch and its betas and update the weights once."""
-        torch.manual_seed(derive_seed(self.config.seed, "noise", self.step, self.accelerator.process_index))
+        seed_globally(self.config.seed, "noise", self.step, self.accelerator.process_index)
         x = self._batch()
         beta = self._betas(x.shape[0])
         self.whole = False
