@@ -45,8 +45,9 @@ ASSUMED: Mapping[str, float] = {
 NODES, GPUS_A_NODE = (4, 32), 8
 # Adam and Adamax read weight, gradient and two moments, and write all but the gradient, in float32.
 OPTIMIZER_BYTES, STATE_BYTES, GRADIENT_BYTES = 28, 16, 4
-# Of each gated number: scale, shift; backward the gradients of the number, of its scale (product and sum), of its shift.
-GATE_FLOPS = 6
+# Of each gated number: scale, shift; backward the gradients of the number, its scale (product and sum) and its shift.
+# Of each parameter of the response and each image: a product and a sum, and twice that backward.
+GATE_FLOPS, RESPONSE_FLOPS = 6, 6
 
 
 class AutoencoderVAE(nn.Module):
@@ -105,8 +106,10 @@ def count(name: str) -> list[dict[str, Any]]:
         beta = torch.full((len(x),), 0.5)
         for arm, model in (("plain", plain), ("multi-rate", multirate)):
             row = _counted(model, x, beta, precision)
-            row["gated_elements"] = gated_elements(multirate, x, beta) if arm == "multi-rate" else 0
+            elements = gated_elements(multirate, x, beta) if arm == "multi-rate" else 0
             row["gated_layers"] = len(multirate.plan.gated) if arm == "multi-rate" else 0
+            row["gated_elements_an_image"] = elements
+            row["gate_flops_an_image"] = GATE_FLOPS * elements + RESPONSE_FLOPS * row["response_parameters"]
             rows.append({"model": name, "arm": arm, "precision": precision, "batch": len(x), **row})
     return rows
 

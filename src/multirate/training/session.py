@@ -17,6 +17,7 @@ from multirate.training import checkpoint
 from multirate.training.clock import Clock
 from multirate.training.config import TrainConfig
 from multirate.training.folder import RunFolder
+from multirate.training.noise import noise_of_step
 from multirate.training.objective import (
     ModelObjective,
     draw_betas,
@@ -128,7 +129,8 @@ class Session:
         factor = learning_rate_factor(self.step, self.steps, self._warmup, self.config) * 0.5**self._halvings
         for group, learning_rate in zip(self._optimizer.param_groups, self._learning_rates, strict=True):
             group["lr"] = learning_rate * factor
-        objective, rate, distortion = self._module(x, beta)
+        with noise_of_step(self.accelerator, self.config, self.step, x.shape[0]):
+            objective, rate, distortion = self._module(x, beta)
         loss = objective.mean()
         if self._spectral is not None:
             loss = loss + self.config.spectral_regularization * self._spectral()
