@@ -9,28 +9,38 @@ from torch.autograd import gradgradcheck
 
 import multirate as mr
 from multirate import rectified
-from multirate.rectified import ReLUHook
+from multirate.rectified import NonlinearityHook
 
 BATCH = 6
+NONLINEAR = (
+    (nn.ReLU, {}),
+    (nn.ReLU, {"inplace": True}),
+    (nn.SiLU, {}),
+    (nn.SiLU, {"inplace": True}),
+    (nn.GELU, {}),
+)
+NAMES = [kind.__name__ + (" in place" if options else "") for kind, options in NONLINEAR]
 RESPONSES = ("default", "film", "paper", "sigmoid")
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
+FUNCTIONS = {nn.ReLU: lambda u: u.clamp(min=0), nn.SiLU: lambda u: u / (1 + torch.exp(-u)), nn.GELU: F.gelu}
+
+
 class TwoLayers(nn.Module):
-    def __init__(self, inplace=False):
+    def __init__(self, kind=nn.ReLU, **options):
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(inplace), nn.Conv2d(4, 3, 3), nn.ReLU(inplace)
-        )
+        first, second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 3, 3)
+        self.encoder = nn.Sequential(first, kind(**options), second, kind(**options))
         self.decoder = nn.Sequential()
 
     def forward(self, x):
         return self.encoder(x)
 
 
-def converted(response="default", dtype=torch.float64, inplace=False):
+def converted(response="default", dtype=torch.float64, kind=nn.ReLU, **options):
     torch.manual_seed(0)
-    model = mr.convert(TwoLayers(inplace), decoder=(), response=response).to(dtype)
+    model = mr.convert(TwoLayers(kind, **options), decoder=(), response=response).to(dtype)
     with torch.no_grad():  # gates of both signs, and of no special value
         for parameter in model.response.parameters():
             parameter.add_(0.5 * torch.randn(parameter.shape, dtype=torch.float64).to(dtype))
@@ -48,7 +58,8 @@ def slow_loss(model, x, beta):
     """Return the loss without any hook: plain functions of plain tensors."""
     for layer, gate in zip((model.base.encoder[0], model.base.encoder[2]), model.gates(beta), strict=True):
         x = F.conv2d(x, layer.weight, layer.bias, padding=layer.padding) * gate.scale[:, :, None, None]
-        x = (x if gate.shift is None else x + gate.shift[:, :, None, None]).clamp(min=0)
+        u = x if gate.shift is None else x + gate.shift[:, :, None, None]
+        x = FUNCTIONS[type(model.base.encoder[1])](u)
     return (x**2).sum() + x.sum()
 
 
@@ -67,11 +78,11 @@ def distance(found, truth):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("one_beta", [False, True])
 @pytest.mark.parametrize("response", RESPONSES)
-def test_gradients_are_those_of_the_plain_functions(response, one_beta, inplace, layout):
-    model = converted(response, inplace=inplace)
+@pytest.mark.parametrize(("kind", "options"), NONLINEAR, ids=NAMES)
+def test_gradients_are_those_of_the_plain_functions(kind, options, response, one_beta, layout):
+    model = converted(response, kind=kind, **options)
     x, beta = batch()
     beta = beta[:1] if one_beta else beta
     truth = gradients(slow_loss(model, x, beta), model)
@@ -82,9 +93,10 @@ def test_gradients_are_those_of_the_plain_functions(response, one_beta, inplace,
     assert distance(found, truth) < 1e-11
 
 
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.SiLU])
 @pytest.mark.parametrize("response", RESPONSES)
-def test_in_single_precision_gradients_are_right_to_rounding(response):
-    model, single = converted(response), converted(response, torch.float32)
+def test_in_single_precision_gradients_are_right_to_rounding(response, kind):
+    model, single = converted(response, kind=kind), converted(response, torch.float32, kind)
     single.load_state_dict(model.state_dict())
     model.load_state_dict(single.state_dict())
     x, beta = batch()
@@ -136,8 +148,23 @@ def test_an_output_that_others_use_too_gets_the_gradients_of_both():
     assert distance(found, torch.autograd.grad(truth, [layer.weight, model.response.bias])) < 1e-11
 
 
-def test_second_derivatives_are_those_of_finite_differences():
+def test_a_hook_on_the_gated_tensor_sees_its_gradient():
     model = converted()
+    x, beta = batch()
+    seen = []
+
+    def watch(layer, args, output):
+        output.register_hook(seen.append)
+
+    truth = gradients(slow_loss(model, x, beta), model)
+    model.base.encoder[0].register_forward_hook(watch)
+    assert distance(gradients(loss_of(model, x, beta), model), truth) < 1e-11
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.SiLU])
+def test_second_derivatives_are_those_of_finite_differences(kind):
+    model = converted(kind=kind)
     x, beta = batch()
 
     def run(inputs):
@@ -168,8 +195,9 @@ def kept_bytes(model, run):
     return sum(size for pointer, size in storages.items() if pointer not in own)
 
 
-def test_no_pre_activation_is_kept_beside_the_output():
-    model = converted(dtype=torch.float32)
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.SiLU])
+def test_no_pre_activation_is_kept_beside_what_a_plain_model_keeps(kind):
+    model = converted(dtype=torch.float32, kind=kind)
     x = torch.randn(64, 2, 20, 20)
     beta = mr.BetaRange().sample(64)
     plain = copy.deepcopy(mr.fold(model, 1.0))
@@ -210,5 +238,7 @@ def test_a_fold_has_no_hook_left():
     plain = mr.fold(converted(), 1.0)
     hooks = [hook for module in plain.modules() for hook in module._forward_hooks.values()]
     assert not hooks and any(
-        isinstance(hook, ReLUHook) for module in converted().modules() for hook in module._forward_hooks.values()
+        isinstance(hook, NonlinearityHook)
+        for module in converted().modules()
+        for hook in module._forward_hooks.values()
     )

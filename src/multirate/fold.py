@@ -6,7 +6,7 @@ from torch import nn
 from multirate.beta import BetaLike
 from multirate.errors import BetaError, ConversionError
 from multirate.layers import copied, kind_of
-from multirate.rectified import ReLUHook
+from multirate.rectified import NonlinearityHook
 from multirate.response import Gate
 from multirate.wrapper import GateHook, InputHook, MultiRate, RecurrentHook
 
@@ -59,7 +59,7 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
 def _remove_hooks(layer: nn.Module) -> None:
     for hooks in (layer._forward_hooks, layer._forward_pre_hooks):
         for key, hook in list(hooks.items()):
-            if isinstance(hook, GateHook | InputHook | ReLUHook) or isinstance(
+            if isinstance(hook, GateHook | InputHook | NonlinearityHook) or isinstance(
                 getattr(hook, "__self__", None), RecurrentHook
             ):
                 del hooks[key]

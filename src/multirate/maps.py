@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -28,6 +29,12 @@ def plain_autograd() -> bool:
     A compiler fuses the plain operations itself.
     """
     return torch.is_grad_enabled() and plain_eager()
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Return a block without mixed precision, on a type of device that may not know any."""
+    low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if low else nullcontext()
 
 
 def bends(standardized_log_beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +67,7 @@ class _CubicMaps(torch.autograd.Function):
         (grad,) = grads
         column, weight, curvature = ctx.saved_tensors
         features = torch.cat([torch.ones_like(column), column, *bends(column)], dim=1)
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad.device.type):
             bias_grad, weight_grad, *rest = (features.t() @ grad).unbind()
         column_grad = None
         if ctx.needs_input_grad[0]:

@@ -1,13 +1,15 @@
-r"""A gate and the ReLU after it as one step of backward, which keeps the ReLU's output alone.
+r"""A gate and the nonlinearity after it as one step of backward, which keeps nothing that a plain model does not.
 
-Autograd keeps a layer's pre-activation :math:`a` for the gradient of its gate, beside the ReLU's output that the next
-layer keeps anyway. But where :math:`y = \max(0, s a + t)` is positive, :math:`a = (y - t) / s`, and where it is not no
-gradient comes through; with :math:`g = \partial L / \partial y\,[y > 0]`, summed over the places that share a gate,
+Autograd keeps a layer's pre-activation :math:`a` for the gradient of its gate, beside what the nonlinearity keeps
+anyway: a ReLU its output :math:`y = \max(0, u)`, a SiLU its input :math:`u = s a + t`. But from these :math:`a` can be
+told, :math:`(u - t) / s`, wherever a gradient :math:`g = \partial L / \partial u` comes through (a ReLU lets it through
+where :math:`y = u > 0`). Summed over the places that share a gate,
 
-.. math:: \frac{\partial L}{\partial s} = \sum g\,a = \frac{\sum g\,y - t \sum g}{s}.
+.. math:: \frac{\partial L}{\partial s} = \sum g\,a = \frac{\sum g\,u - t \sum g}{s}.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,22 +22,56 @@ _SHUT = 8.0
 _BLOCK = 1 << 19
 
 
-class _GatedReLU(torch.autograd.Function):
-    """``relu(scale * pre + shift)``, whose value is known already."""
+class Nonlinearity(NamedTuple):
+    """What backward needs to know of a nonlinearity that keeps one tensor.
+
+    Args:
+        keeps_output: whether that tensor is its output, rather than its input.
+        backward: gradient of the input, from that of the output and the tensor kept.
+    """
+
+    keeps_output: bool
+    backward: Callable[[Tensor, Tensor], Tensor]
+
+
+def _relu_backward(grad: Tensor, output: Tensor) -> Tensor:
+    passed: Tensor = torch.ops.aten.threshold_backward(grad, output, 0)
+    return passed
+
+
+def _silu_backward(grad: Tensor, x: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        fused: Tensor = torch.ops.aten.silu_backward(grad, x)
+        return fused
+    sigmoid = x.sigmoid()  # torch knows no derivative of its own backward
+    return grad * sigmoid * (1 + x * (1 - sigmoid))
+
+
+NONLINEARITIES: Mapping[type[nn.Module], Nonlinearity] = {
+    nn.ReLU: Nonlinearity(True, _relu_backward),
+    nn.SiLU: Nonlinearity(False, _silu_backward),
+}
+
+
+class _GatedNonlinearity(torch.autograd.Function):
+    """A nonlinearity of ``scale * pre + shift``, whose value is known already."""
 
     @staticmethod
-    def forward(pre: Tensor, scale: Tensor, shift: Tensor | None, output: Tensor) -> Tensor:
+    def forward(
+        pre: Tensor, scale: Tensor, shift: Tensor | None, gated: Tensor, output: Tensor, rule: Nonlinearity
+    ) -> Tensor:
         return output.view_as(output)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(output, inputs[1], inputs[2])
+        _, scale, shift, gated, _, ctx.rule = inputs
+        ctx.save_for_backward(output if ctx.rule.keeps_output else gated, scale, shift)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        output, scale, shift = ctx.saved_tensors
-        grad = torch.ops.aten.threshold_backward(grads[0], output, 0)
-        product, total = _summed_product(grad, output, scale.shape), None
+        kept, scale, shift = ctx.saved_tensors
+        grad = ctx.rule.backward(grads[0], kept)
+        product, total = _summed_product(grad, kept, scale.shape), None
         if shift is not None:
             total = grad.sum_to_size(scale.shape)
             product = torch.addcmul(product, shift, total, value=-1)
@@ -43,34 +79,54 @@ class _GatedReLU(torch.autograd.Function):
         least = scale.new_tensor((_SHUT * torch.finfo(scale.dtype).eps) ** 2)
         scale_grad = product * scale / torch.addcmul(least, scale, scale)
         again = torch.is_grad_enabled()  # a gradient of this gradient may be asked for
-        return grad * scale if again else grad.mul_(scale), scale_grad, total, None
+        return grad * scale if again else grad.mul_(scale), scale_grad, total, None, None, None
 
 
-def _summed_product(grad: Tensor, output: Tensor, shape: torch.Size) -> Tensor:
-    """Return ``grad * output`` summed to ``shape``, without the whole product in memory where rows have sums apart."""
+def _summed_product(grad: Tensor, kept: Tensor, shape: torch.Size) -> Tensor:
+    """Return ``grad * kept`` summed to ``shape``, without the whole product in memory where rows have sums apart."""
     rows = max(1, _BLOCK // max(1, grad[:1].numel()))
     if shape[0] == 1 or rows >= shape[0]:
-        return (grad * output).sum_to_size(shape)
-    blocks = zip(grad.split(rows), output.split(rows), strict=True)
-    return torch.cat([(g * o).sum_to_size(len(g), *shape[1:]) for g, o in blocks])
+        return (grad * kept).sum_to_size(shape)
+    blocks = zip(grad.split(rows), kept.split(rows), strict=True)
+    return torch.cat([(g * k).sum_to_size(len(g), *shape[1:]) for g, k in blocks])
 
 
-class ReLUHook:
-    """Forward hook of a ReLU: where its input is a gated output, backward goes to the pre-activation at once."""
+class NonlinearityHook:
+    """Forward hook of a nonlinearity: where its input is a gated output, backward goes to the pre-activation at once.
+
+    Args:
+        kind: of the nonlinearity, a key of :data:`NONLINEARITIES`.
+    """
+
+    def __init__(self, kind: type[nn.Module]) -> None:
+        self.kind = kind
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """Return the output on its new way back, or None to leave it as it is."""
         source = getattr(args[0], "_gated_from", None) if args else None
-        if source is None:
+        rule = NONLINEARITIES[self.kind]
+        changed = output is args[0] and not rule.keeps_output  # in place: what it would keep is gone
+        if source is None or changed or args[0]._backward_hooks:
             return None
+        gated, (pre, gate) = args[0].detach(), source
         args[0]._gated_from = None
-        pre, gate = source
-        rectified: Tensor = _GatedReLU.apply(pre, gate.scale, gate.shift, output.detach())  # type: ignore[no-untyped-call]  # untyped in torch
-        return rectified
+        made: Tensor = _GatedNonlinearity.apply(pre, *gate, gated, output.detach(), rule)  # type: ignore[no-untyped-call]  # untyped in torch
+        return made
+
+
+def hook_nonlinearities(base: nn.Module) -> None:
+    """Let the nonlinearities of a module take gated outputs as one with their gates.
+
+    Args:
+        base: whose modules of exactly the types of :data:`NONLINEARITIES` get a hook, before hooks of others.
+    """
+    for module in base.modules():
+        if type(module) in NONLINEARITIES:
+            module.register_forward_hook(NonlinearityHook(type(module)), prepend=True)
 
 
 def remember(gated: Tensor, pre: Tensor, gate: Gate) -> None:
-    """Note on a gated output what it was made of, for a ReLU that may take it.
+    """Note on a gated output what it was made of, for a nonlinearity that may take it.
 
     Args:
         gated: ``gate.scale * pre + gate.shift``.

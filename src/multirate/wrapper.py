@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from multirate.layers import (
     scale_and_shift,
     spread_gate,
 )
-from multirate.maps import plain_eager
+from multirate.maps import plain_eager, without_autocast
 from multirate.plan import GatedLayer, Plan
-from multirate.rectified import ReLUHook, remember
+from multirate.rectified import hook_nonlinearities, remember
 from multirate.response import Gate, Response
 from multirate.saving import save
 
@@ -171,9 +171,7 @@ class MultiRate(nn.Module):
         self._active = ActiveGates()
         for index, layer in enumerate(plan.gated):
             self._hook(base.get_submodule(layer.at), index, layer)
-        for module in base.modules():
-            if type(module) is nn.ReLU:
-                module.register_forward_hook(ReLUHook(), prepend=True)
+        hook_nonlinearities(base)
 
     def _hook(self, target: nn.Module, index: int, layer: GatedLayer) -> None:
         kind, name = kind_of(target, WEIGHTED, NORMALIZING), layer.at
@@ -202,9 +200,8 @@ class MultiRate(nn.Module):
         if not torch.compiler.is_compiling():
             self.beta_range.check(beta)
         weight = self.response.weight
-        device = weight.device.type
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+        with without_autocast(weight.device.type):
             standardized = self.beta_range.standardize(torch.as_tensor(beta, dtype=dtype, device=weight.device))
             gates: tuple[Gate, ...] = self.response(standardized.to(weight.dtype))
         return gates
