@@ -2,9 +2,9 @@
 
     python benchmarks/cost.py                # some five minutes; draws benchmarks/results/cost.png
 
-One size of an MLP (four hidden layers of 512, 32 latents, batch 128, 20 betas) is varied at a time. What the gates cost,
-multi-rate minus plain, is set against the activations that they gate: the slope of a line through both logarithms, which
-is at most 1 where gates grow no faster than activations.
+One size of an MLP (four hidden layers of 512, 32 latents, batch 128, 20 betas) is varied at a time. What the gates
+cost, multi-rate minus plain, is set against the activations that they gate: the slope of a line through both
+logarithms, which is at most 1 where gates grow no faster than activations.
 """
 
 import argparse

@@ -96,14 +96,15 @@ def machine() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude", "*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None
+    """Return the commit, marked where tracked files other than results differ from it."""
+    sha = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)benchmarks/results")
+    return f"{sha}-dirty" if sha and changed else sha or None
+
+
+def _git(*words: str) -> str:
+    asked = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
 
 
 def save(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:

@@ -54,23 +54,30 @@ NONLINEARITIES: Mapping[type[nn.Module], Nonlinearity] = {
 
 
 class _GatedNonlinearity(torch.autograd.Function):
-    """A nonlinearity of ``scale * pre + shift``, whose value is known already."""
+    """A nonlinearity of ``scale * pre + shift``, whose value is known already, and that sum itself.
+
+    The sum is an output so that second derivatives know what the kept one depends on; nobody else takes it.
+    """
 
     @staticmethod
     def forward(
         pre: Tensor, scale: Tensor, shift: Tensor | None, gated: Tensor, output: Tensor, rule: Nonlinearity
-    ) -> Tensor:
-        return output.view_as(output)
+    ) -> tuple[Tensor, Tensor]:
+        return output.view_as(output), gated.view_as(gated)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, scale, shift, gated, _, ctx.rule = inputs
-        ctx.save_for_backward(output if ctx.rule.keeps_output else gated, scale, shift)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, Tensor]) -> None:
+        ctx.rule = inputs[5]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(outputs[0 if ctx.rule.keeps_output else 1], inputs[1], inputs[2])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         kept, scale, shift = ctx.saved_tensors
-        grad = ctx.rule.backward(grads[0], kept)
+        of_output, of_gated = grads
+        grad = torch.zeros_like(kept) if of_output is None else ctx.rule.backward(of_output, kept)
+        if of_gated is not None:
+            grad = grad + of_gated
         product, total = _summed_product(grad, kept, scale.shape), None
         if shift is not None:
             total = grad.sum_to_size(scale.shape)
@@ -110,8 +117,9 @@ class NonlinearityHook:
             return None
         gated, (pre, gate) = args[0].detach(), source
         args[0]._gated_from = None
-        made: Tensor = _GatedNonlinearity.apply(pre, *gate, gated, output.detach(), rule)  # type: ignore[no-untyped-call]  # untyped in torch
-        return made
+        made = _GatedNonlinearity.apply(pre, *gate, gated, output.detach(), rule)  # type: ignore[no-untyped-call]  # untyped in torch
+        after: Tensor = made[0]
+        return after
 
 
 def hook_nonlinearities(base: nn.Module) -> None:
