@@ -218,3 +218,21 @@ def test_a_sigma_vae_takes_no_beta_and_no_range(
     assert main(["train", *SMALL, "--objective", "sigma-vae", *words, "--out", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_channels_last_is_switched_off_by_flag_and_by_yaml(tmp_path: Path) -> None:
+    usual, off, again = (tmp_path / name for name in ("usual", "off", "again"))
+    assert main(["train", *SMALL, "--epochs", "1", "--out", str(usual)]) == 0
+    assert main(["train", *SMALL, "--epochs", "1", "--no-channels-last", "--out", str(off)]) == 0
+    assert main(["train", "--config", str(off / "config.yaml"), "--out", str(again)]) == 0
+    assert [config_of(run)["training"]["channels_last"] for run in (usual, off, again)] == [True, False, False]
+    assert "--no-channels-last" in str(config_of(off)["command"])
+    assert "channels-last" not in str(config_of(usual)["command"])
+
+
+def test_of_several_processes_the_first_alone_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == ""

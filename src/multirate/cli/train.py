@@ -1,6 +1,7 @@
 """``multirate train``."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -65,6 +66,8 @@ def run(options: Options) -> None:
 
     screen = Screen(options.shared)
     done = train(options.spec, options.training.config(), options.out, resume=options.resume, validate=options.validate)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes, of which the first speaks
     last = {key: done.history[-1][key] for key in ("loss", "rate", "distortion")} if done.history else {}
     numbers = ", ".join(f"{key} {value:.2f}" for key, value in last.items())
     screen.say(f"trained in {done.seconds:.0f} s; at the end of training, in nats an example: {numbers}")
