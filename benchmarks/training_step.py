@@ -45,6 +45,7 @@ SETTINGS = {
     "convnet, compiled": Setting("convnet", 1.03, 10, compiled=True),
     "lstm": Setting("lstm", 1.05, 15, batch=32),
     "nvae, small": Setting("nvae", 1.05, 15),
+    "nvae, small, compiled": Setting("nvae", 1.05, 15, compiled=True),
 }
 
 
