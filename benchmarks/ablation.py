@@ -7,9 +7,8 @@ speaks against them. Over the default step of the same multi-rate model, all in 
 """
 
 import argparse
-import ctypes
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from unittest.mock import patch
 
 import torch
@@ -18,33 +17,16 @@ from torch import Tensor
 from training_step import SETTINGS, examples
 
 import multirate as mr
-from multirate import maps, rectified, wrapper
+from multirate import rectified, wrapper
+from multirate.maps import bends
 from multirate.memory import keep_freed_memory
 from multirate.objectives import by_name
+from multirate.response import Response
 from multirate.training.config import TrainConfig
 from multirate.training.objective import ModelObjective
 from multirate.training.optimizer import optimizer_for
 
 ROUNDS = {"mlp": 200, "resnet": 15}
-# mallopt's names and glibc's own highest values for them.
-TRIM_THRESHOLD, MMAP_THRESHOLD, HIGHEST = -1, -3, 1 << 25
-
-
-@contextmanager
-def as_glibc() -> Iterator[None]:
-    """Give memory back as glibc does once it has seen large blocks."""
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(TRIM_THRESHOLD, 2 * HIGHEST)
-    mallopt(MMAP_THRESHOLD, HIGHEST)
-    try:
-        yield
-    finally:
-        keep_freed_memory()
-
-
-def without_fused_maps() -> AbstractContextManager[object]:
-    """Leave the maps of the gates to autograd."""
-    return patch.object(maps, "plain_autograd", lambda: False)
 
 
 def without_fused_nonlinearity() -> AbstractContextManager[object]:
@@ -64,14 +46,16 @@ def in_sixteenths(grad: Tensor, kept: Tensor, shape: torch.Size) -> Tensor:
     return torch.cat([(g * k).sum_to_size(len(g), *shape[1:]) for g, k in blocks])
 
 
-def matrix_product() -> AbstractContextManager[object]:
-    """Sum the features of the maps by a matrix product with a bias."""
+def elementwise_maps() -> AbstractContextManager[object]:
+    """Add the features of the gates' maps one by one, each in one pass over all maps."""
 
-    def product(column: Tensor, bias: Tensor, weight: Tensor, curvature: Tensor) -> Tensor:
-        features = torch.cat([column, *maps.bends(column)], dim=1)
-        return torch.addmm(bias, features, torch.cat([weight[None], curvature]))
+    def one_by_one(response: Response, column: Tensor) -> Tensor:
+        u = torch.addcmul(response.bias, column, response.weight)
+        for bend, coefficients in zip(bends(column).split(1, dim=1), response.curvature, strict=True):
+            u = torch.addcmul(u, bend, coefficients)
+        return u
 
-    return patch("multirate.response.cubic_maps", product)
+    return patch.object(Response, "_maps", one_by_one)
 
 
 def step_of(name: str, channels_last: bool = True, fused: bool = True, betas: int | None = None) -> Callable[[], None]:
@@ -122,10 +106,8 @@ def variants(name: str) -> dict[str, Callable[[], None]]:
     default = step_of(name)
     changed = {
         "default": within(nullcontext, default),
-        "without kept memory": within(as_glibc, default),
-        "without fused maps": within(without_fused_maps, default),
         "without fused Adam": step_of(name, fused=False),
-        "tried: maps by a matrix product": within(matrix_product, default),
+        "tried: maps feature by feature": within(elementwise_maps, default),
         "tried: 32 betas a step": step_of(name, betas=32),
         "tried: 8 betas a step": step_of(name, betas=8),
     }

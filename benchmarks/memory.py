@@ -20,17 +20,22 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 from training_step import SETTINGS, stepping
 
+from multirate import wrapper
 from multirate.memory import keep_freed_memory
 
 NAMES = ("mlp", "resnet", "resnet, paper's gates", "convnet", "lstm", "nvae, small")
 KINDS = ("plain", "multi-rate")
+# As the multi-rate model, with the gates' backward left to autograd.
+LEFT = "multi-rate, autograd's"
 
 
-def peak_bytes(name: str, multirate: bool) -> dict[str, int]:
+def peak_bytes(name: str, kind: str) -> dict[str, int]:
     """Return the bytes that a training step needs at most at once, in this process."""
     keep_freed_memory()
     torch.set_num_threads(THREADS)
-    step = stepping(SETTINGS[name], multirate)
+    if kind == LEFT:
+        wrapper.remember = lambda *noted: None
+    step = stepping(SETTINGS[name], kind != "plain")
     for _ in range(2):
         step()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -57,22 +62,30 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(peak_bytes(options.one[0], options.one[1] == "multi-rate")))
+        print(json.dumps(peak_bytes(*options.one)))
         return
     rows = []
     table = Table(
-        "setting", "ratio", "bar", "plain, MB", "multi-rate, MB", "resident, ratio", title="peak memory of a step"
+        "setting",
+        "ratio",
+        "bar",
+        "plain, MB",
+        "multi-rate, MB",
+        "by autograd",
+        "resident",
+        title="peak memory of a step",
     )
     for name in NAMES:
         row: dict[str, object] = {"setting": name, "bar": "1.03"}
-        for kind in KINDS:
+        for kind in (*KINDS, LEFT):
             command = [sys.executable, __file__, "--one", name, kind]
             row[kind] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         plain, multirate = (row[kind] for kind in KINDS)
         ratios = {of: multirate[of] / plain[of] for of in ("peak", "resident")}
-        rows.append(row | {"ratio": ratios["peak"], "resident_ratio": ratios["resident"]})
+        left = row[LEFT]["peak"] / plain["peak"]
+        rows.append(row | {"ratio": ratios["peak"], "resident_ratio": ratios["resident"], "autograd_ratio": left})
         sizes = (f"{row[kind]['peak'] / 1e6:.1f}" for kind in KINDS)
-        table.add_row(name, f"{ratios['peak']:.3f}", "1.03", *sizes, f"{ratios['resident']:.3f}")
+        table.add_row(name, f"{ratios['peak']:.3f}", "1.03", *sizes, f"{left:.3f}", f"{ratios['resident']:.3f}")
     Console(width=120).print(table)
     print(save("memory", rows))
 

@@ -57,15 +57,24 @@ def memory() -> str:
     rows = []
     for row in kept("memory")["rows"]:
         peaks = [f"{row[kind]['peak'] / 1e6:.1f}" for kind in ("multi-rate", "plain")]
-        sizes = [f"{row['ratio']:.3f}", row["bar"], " / ".join(peaks), f"{row['resident_ratio']:.3f}"]
+        shares = [f"{row[key]:.3f}" for key in ("autograd_ratio", "resident_ratio")]
+        sizes = [f"{row['ratio']:.3f}", row["bar"], " / ".join(peaks), *shares]
         rows.append([row["setting"], *sizes])
-    head = "setting | peak, multi-rate over plain | bar | MB | resident size of the process, ratio"
+    head = "setting | peak, multi-rate over plain | bar | MB | the same, gates' backward left to autograd | resident size of the process, ratio"
     return table(head, rows) + made_by("memory")
 
 
 def ablation() -> str:
     rows = [[row["setting"], f"{row['ratio']:.3f}", quartiles(row)] for row in kept("ablation")["rows"]]
     return table("step | over the default multi-rate step | quartiles by round", rows) + made_by("ablation")
+
+
+def allocator() -> str:
+    rows = [
+        [row["setting"], f"{row['ratio']:.3f}", " to ".join(f"{r:.3f}" for r in (row["ratios"][0], row["ratios"][-1]))]
+        for row in kept("allocator")["rows"]
+    ]
+    return table("step | kept memory over glibc's habit | range", rows) + made_by("allocator")
 
 
 def profile() -> str:
@@ -150,6 +159,7 @@ TABLES = {
     "inference": inference,
     "pythae": pythae,
     "ablation": ablation,
+    "allocator": allocator,
     "profile": profile,
     "epoch": epoch,
     "startup": startup,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from multirate.beta import BetaRange
 from multirate.errors import UsageError
-from multirate.maps import FEATURES, bent, cubic_maps, first_hidden
+from multirate.maps import FEATURES, bends, first_hidden
 
 _SQRT_GATE_EPS = 1e-6
 _SHARPNESS = 8.0
@@ -343,13 +343,14 @@ class Response(nn.Module):
     def _maps(self, column: Tensor) -> Tensor:
         """Return every map of every gated channel, ``[B, n]``: its affine part, and the features that bend it."""
         if self.curvature is not None and self.curvature.shape[1:] == self.bias.shape:
-            return cubic_maps(column, self.bias, self.weight, self.curvature)
+            coefficients = torch.cat([self.weight.unsqueeze(0), self.curvature])
+            return torch.addmm(self.bias, torch.cat([column, bends(column)], dim=1), coefficients)
         u = torch.addcmul(self.bias, column, self.weight)
         if self.curvature is None and self.mixing is None:
             return u
         affine, curved, mixed = _taken_apart(u, self._spans)
         if self.curvature is not None:
-            curved = bent(curved, column, self.curvature)
+            curved = torch.addmm(curved, bends(column), self.curvature)
         if self.mixing is not None:
             assert self.hidden_weight is not None and self.hidden_bias is not None
             hidden = torch.addcmul(self.hidden_bias, column, self.hidden_weight).tanh()
