@@ -60,7 +60,7 @@ def memory() -> str:
         shares = [f"{row[key]:.3f}" for key in ("autograd_ratio", "resident_ratio")]
         sizes = [f"{row['ratio']:.3f}", row["bar"], " / ".join(peaks), *shares]
         rows.append([row["setting"], *sizes])
-    head = "setting | peak, multi-rate over plain | bar | MB | the same, gates' backward left to autograd | resident size of the process, ratio"
+    head = "setting | peak, multi-rate over plain | bar | MB | left to autograd | resident size of the process, ratio"
     return table(head, rows) + made_by("memory")
 
 
