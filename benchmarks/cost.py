@@ -8,6 +8,7 @@ logarithms, which is at most 1 where gates grow no faster than activations.
 """
 
 import argparse
+import json
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -114,6 +115,7 @@ def draw(rows: list[dict[str, Any]], slopes: dict[str, float]) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     names = [*SIZES, "betas"]
     figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3.6), layout="constrained")
@@ -130,6 +132,9 @@ def draw(rows: list[dict[str, Any]], slopes: dict[str, float]) -> None:
         )
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
         if name in slopes:
             axis.set_title(f"gates ~ activations^{slopes[name]:.2f}", fontsize=10)
         axis.legend(fontsize=8)
@@ -139,7 +144,12 @@ def draw(rows: list[dict[str, Any]], slopes: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--redraw", action="store_true", help="draw the kept figures again, without measuring")
     options = parser.parse_args()
+    if options.redraw:
+        kept = json.loads((RESULTS / "cost.json").read_text(encoding="utf-8"))
+        draw(kept["rows"], kept["slopes"])
+        return
     keep_freed_memory()
     torch.set_num_threads(THREADS)
     table = Table("varied", "size", "plain, ms", "multi-rate, ms", "ratio", title="cost")
