@@ -240,6 +240,15 @@ def _put_together(parts: Sequence[Tensor]) -> Tensor:
     return filled[0] if len(filled) == 1 else torch.cat(filled, dim=1)
 
 
+def _linear_in(features: Tensor, coefficients: Tensor, start: Tensor) -> Tensor:
+    """Return ``start + features @ coefficients``, for two or three features ``[B, k]``."""
+    if not torch.compiler.is_compiling():
+        return torch.addmm(start, features, coefficients)
+    for feature, row in zip(features.split(1, dim=1), coefficients.unbind(), strict=True):
+        start = torch.addcmul(start, feature, row)  # a compiler merges these with what uses the gates
+    return start
+
+
 class Response(nn.Module):
     r"""The hypernetwork: one map of the standardized log beta for all gated layers at once.
 
@@ -343,14 +352,14 @@ class Response(nn.Module):
     def _maps(self, column: Tensor) -> Tensor:
         """Return every map of every gated channel, ``[B, n]``: its affine part, and the features that bend it."""
         if self.curvature is not None and self.curvature.shape[1:] == self.bias.shape:
-            coefficients = torch.cat([self.weight.unsqueeze(0), self.curvature])
-            return torch.addmm(self.bias, torch.cat([column, bends(column)], dim=1), coefficients)
+            features = torch.cat([column, bends(column)], dim=1)
+            return _linear_in(features, torch.cat([self.weight.unsqueeze(0), self.curvature]), self.bias)
         u = torch.addcmul(self.bias, column, self.weight)
         if self.curvature is None and self.mixing is None:
             return u
         affine, curved, mixed = _taken_apart(u, self._spans)
         if self.curvature is not None:
-            curved = torch.addmm(curved, bends(column), self.curvature)
+            curved = _linear_in(bends(column), self.curvature, curved)
         if self.mixing is not None:
             assert self.hidden_weight is not None and self.hidden_bias is not None
             hidden = torch.addcmul(self.hidden_bias, column, self.hidden_weight).tanh()
