@@ -118,7 +118,8 @@ def save(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     RESULTS.mkdir(exist_ok=True)
     script = Path(sys.argv[0]).resolve()
     shown = script.relative_to(Path(__file__).parent.parent) if script.is_relative_to(Path(__file__).parent) else script
-    document = {"command": " ".join(["python", str(shown), *sys.argv[1:]]), "machine": machine(), "rows": rows, **more}
+    words = ["DIR" if Path(word).is_absolute() else word for word in sys.argv[1:]]  # whoever repeats it has another
+    document = {"command": " ".join(["python", str(shown), *words]), "machine": machine(), "rows": rows, **more}
     return write_json(RESULTS / f"{name}.json", document)
 
 
