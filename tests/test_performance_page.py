@@ -167,15 +167,13 @@ def in_short() -> str:
     rows = [[shown, steps[name], steps.get(f"{name}, compiled", "-"), peaks[name]] for name, shown in names.items()]
     curve = kept("whole_curve")["rows"][0]
     seconds = {row["setting"]: row["ratio"] for row in kept("inference")["rows"]}
+    folded, of_curve = (f"{seconds[f'resnet, {what}']:.2f}" for what in ("folded, batch 128", "curve of 20 betas"))
     lines = (
-        f"One ResNet run and its curve of 20 betas take {curve['ratio']:.3f} of ten dedicated runs and their evaluations of the same epochs. "
-        f"That curve takes {seconds['resnet, curve of 20 betas']:.2f} of 20 passes of a plain model; a folded model {seconds['resnet, folded, batch 128']:.2f} of one.\n"
+        f"One ResNet run and its curve of 20 betas take {curve['ratio']:.3f} of the time of ten dedicated runs and their "
+        f"evaluations.\nThat curve takes {of_curve} of 20 passes of a plain model; a folded model takes {folded} of one.\n"
     )
-    return (
-        table("model | time of a training step, multi-rate over plain | the same, compiled | peak memory", rows)
-        + "\n"
-        + lines
-    )
+    head = "model | time of a training step, multi-rate over plain | the same, compiled | peak memory"
+    return f"{table(head, rows)}\n{lines}"
 
 
 TABLES = {
