@@ -169,8 +169,9 @@ def in_short() -> str:
     seconds = {row["setting"]: row["ratio"] for row in kept("inference")["rows"]}
     folded, of_curve = (f"{seconds[f'resnet, {what}']:.2f}" for what in ("folded, batch 128", "curve of 20 betas"))
     lines = (
-        f"One ResNet run and its curve of 20 betas take {curve['ratio']:.3f} of the time of ten dedicated runs and their "
-        f"evaluations.\nThat curve takes {of_curve} of 20 passes of a plain model; a folded model takes {folded} of one.\n"
+        f"One ResNet run and its curve of 20 betas take {curve['ratio']:.3f} of the time of ten dedicated runs and "
+        f"their evaluations.\nThat curve takes {of_curve} of 20 passes of a plain model; "
+        f"a folded model takes {folded} of one.\n"
     )
     head = "model | time of a training step, multi-rate over plain | the same, compiled | peak memory"
     return f"{table(head, rows)}\n{lines}"
