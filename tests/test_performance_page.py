@@ -33,10 +33,14 @@ def quartiles(row: dict[str, Any]) -> str:
     return f"{row['ratio_lower_quartile']:.3f} to {row['ratio_upper_quartile']:.3f}"
 
 
+def milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.4g}" if seconds < 10 else f"{1e3 * seconds:.0f}"
+
+
 def ratios(name: str, over: str, variants: Callable[[dict[str, Any]], list[str]]) -> str:
     rows = []
     for row in kept(name)["rows"]:
-        times = [f"{1e3 * values['median']:.4g}" for values in (row["seconds"][key] for key in variants(row))]
+        times = [milliseconds(values["median"]) for values in (row["seconds"][key] for key in variants(row))]
         rows.append([row["setting"], f"{row['ratio']:.3f}", quartiles(row), row.get("bar", ""), " / ".join(times)])
     return table(f"setting | {over} | quartiles by round | bar | ms", rows) + made_by(name)
 
