@@ -6,6 +6,7 @@ a dense one (torch 2.13).
 """
 
 import math
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -127,20 +128,28 @@ def count_step(model: nn.Module, x: Tensor, beta: Tensor | None = None) -> Step:
         beta: ``[B]``, real numbers, of a multi-rate model.
     """
     owned = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
-    kept: dict[int, Tensor] = {}
+    held: weakref.WeakSet[_Held] = weakref.WeakSet()  # what autograd drops before the end of forward drops out
 
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage()._cdata not in owned:
-            kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
+    def hold(tensor: Tensor) -> _Held:
+        holder = _Held(tensor)
+        held.add(holder)
+        return holder
 
     with _without_autocast(), _Watch() as watch:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda holder: holder.tensor):
             terms = terms_at(model, x, beta)
             loss = (terms.distortion + terms.rate).mean()
+        storages = {s._cdata: s.nbytes() for s in (holder.tensor.untyped_storage() for holder in held)}
         loss.backward()
     model.zero_grad()
-    return Step(watch.operations, sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
+    return Step(watch.operations, sum(size for storage, size in storages.items() if storage not in owned))
+
+
+class _Held:
+    """A tensor that autograd keeps."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
 
 
 @contextmanager

@@ -90,9 +90,9 @@ class _GatedNonlinearity(torch.autograd.Function):
 
 
 def _summed_product(grad: Tensor, kept: Tensor, shape: torch.Size) -> Tensor:
-    """Return ``grad * kept`` summed to ``shape``, without the whole product in memory where rows have sums apart."""
+    """Return ``grad * kept`` summed to ``shape``, on a CPU without the whole product in memory where it need not be."""
     rows = max(1, _BLOCK // max(1, grad[:1].numel()))
-    if shape[0] == 1 or rows >= shape[0]:
+    if shape[0] == 1 or rows >= shape[0] or grad.device.type != "cpu":
         return (grad * kept).sum_to_size(shape)
     blocks = zip(grad.split(rows), kept.split(rows), strict=True)
     return torch.cat([(g * k).sum_to_size(len(g), *shape[1:]) for g, k in blocks])
