@@ -17,7 +17,7 @@ from torch import Tensor
 from training_step import SETTINGS, examples
 
 import multirate as mr
-from multirate import rectified, wrapper
+from multirate import rectified
 from multirate.maps import bends
 from multirate.memory import keep_freed_memory
 from multirate.objectives import by_name
@@ -31,7 +31,7 @@ ROUNDS = {"mlp": 200, "resnet": 15}
 
 def without_fused_nonlinearity() -> AbstractContextManager[object]:
     """Leave the gates to autograd."""
-    return patch.object(wrapper, "remember", lambda *noted: None)
+    return patch.object(rectified.LastGated, "note", lambda *noted: None)
 
 
 def product_in_blocks() -> AbstractContextManager[object]:

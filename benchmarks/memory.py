@@ -20,8 +20,8 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 from training_step import SETTINGS, stepping
 
-from multirate import wrapper
 from multirate.memory import keep_freed_memory
+from multirate.rectified import LastGated
 
 NAMES = ("mlp", "resnet", "resnet, paper's gates", "convnet", "lstm", "nvae, small")
 KINDS = ("plain", "multi-rate")
@@ -34,7 +34,7 @@ def peak_bytes(name: str, kind: str) -> dict[str, int]:
     keep_freed_memory()
     torch.set_num_threads(THREADS)
     if kind == LEFT:
-        wrapper.remember = lambda *noted: None
+        LastGated.note = lambda *noted: None
     step = stepping(SETTINGS[name], kind != "plain")
     for _ in range(2):
         step()

@@ -242,3 +242,15 @@ def test_a_fold_has_no_hook_left():
         for module in converted().modules()
         for hook in module._forward_hooks.values()
     )
+
+
+def test_a_gated_output_carries_nothing_and_nothing_is_held_after_the_call():
+    model = converted()
+    x, beta = batch()
+    with model.at(beta):
+        gated = model.base.encoder[0](x)
+        assert vars(gated) == {}
+        assert model._last.source[0]() is gated
+    assert model._last.source is None
+    model(x, beta=beta)
+    assert model._last.source is None

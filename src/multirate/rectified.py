@@ -8,12 +8,15 @@ where :math:`y = u > 0`). Summed over the places that share a gate,
 .. math:: \frac{\partial L}{\partial s} = \sum g\,a = \frac{\sum g\,u - t \sum g}{s}.
 """
 
+import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from multirate.maps import plain_eager
 from multirate.response import Gate
 
 # Of the type's precision: a gate nearer to 0 has let too little through to tell the pre-activation.
@@ -98,47 +101,65 @@ def _summed_product(grad: Tensor, kept: Tensor, shape: torch.Size) -> Tensor:
     return torch.cat([(g * k).sum_to_size(len(g), *shape[1:]) for g, k in blocks])
 
 
+class LastGated(threading.local):
+    """The last gated output of each thread, and what it was made of, until a nonlinearity takes it."""
+
+    def __init__(self) -> None:  # run once in each thread
+        self.source: tuple[weakref.ref[Tensor], Tensor, Gate] | None = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return LastGated, ()
+
+    def note(self, gated: Tensor, pre: Tensor, gate: Gate) -> None:
+        """Note what a gated output was made of.
+
+        Args:
+            gated: ``gate.scale * pre + gate.shift``.
+            pre: the layer's output.
+            gate: of the layer, in the shape that broadcasts with ``pre``.
+        """
+        self.source = weakref.ref(gated), pre, gate
+
+    def take(self, x: object) -> tuple[Tensor, Gate] | None:
+        """Return pre-activation and gate, once, if this very tensor is the last gated output."""
+        if self.source is None or self.source[0]() is not x:
+            return None
+        _, pre, gate = self.source
+        self.source = None
+        return pre, gate
+
+
 class NonlinearityHook:
     """Forward hook of a nonlinearity: where its input is a gated output, backward goes to the pre-activation at once.
 
     Args:
+        last: gated output, by the hooks of the gated layers.
         kind: of the nonlinearity, a key of :data:`NONLINEARITIES`.
     """
 
-    def __init__(self, kind: type[nn.Module]) -> None:
-        self.kind = kind
+    def __init__(self, last: LastGated, kind: type[nn.Module]) -> None:
+        self.last, self.kind = last, kind
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """Return the output on its new way back, or None to leave it as it is."""
-        source = getattr(args[0], "_gated_from", None) if args else None
+        source = self.last.take(args[0]) if args and plain_eager() else None
         rule = NONLINEARITIES[self.kind]
-        changed = output is args[0] and not rule.keeps_output  # in place: what it would keep is gone
+        changed = source is not None and output is args[0] and not rule.keeps_output  # what it would keep is gone
         if source is None or changed or args[0]._backward_hooks:
             return None
-        gated, (pre, gate) = args[0].detach(), source
-        args[0]._gated_from = None
-        made = _GatedNonlinearity.apply(pre, *gate, gated, output.detach(), rule)  # type: ignore[no-untyped-call]  # untyped in torch
+        pre, gate = source
+        made = _GatedNonlinearity.apply(pre, *gate, args[0].detach(), output.detach(), rule)  # type: ignore[no-untyped-call]  # untyped in torch
         after: Tensor = made[0]
         return after
 
 
-def hook_nonlinearities(base: nn.Module) -> None:
+def hook_nonlinearities(base: nn.Module, last: LastGated) -> None:
     """Let the nonlinearities of a module take gated outputs as one with their gates.
 
     Args:
         base: whose modules of exactly the types of :data:`NONLINEARITIES` get a hook, before hooks of others.
+        last: gated output, by the hooks of the gated layers.
     """
     for module in base.modules():
         if type(module) in NONLINEARITIES:
-            module.register_forward_hook(NonlinearityHook(type(module)), prepend=True)
-
-
-def remember(gated: Tensor, pre: Tensor, gate: Gate) -> None:
-    """Note on a gated output what it was made of, for a nonlinearity that may take it.
-
-    Args:
-        gated: ``gate.scale * pre + gate.shift``.
-        pre: the layer's output.
-        gate: of the layer, in the shape that broadcasts with ``pre``.
-    """
-    gated._gated_from = (pre, gate)  # type: ignore[attr-defined]  # lives and dies with the tensor
+            module.register_forward_hook(NonlinearityHook(last, type(module)), prepend=True)

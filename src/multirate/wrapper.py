@@ -23,7 +23,7 @@ from multirate.layers import (
 )
 from multirate.maps import plain_eager, without_autocast
 from multirate.plan import GatedLayer, Plan
-from multirate.rectified import hook_nonlinearities, remember
+from multirate.rectified import LastGated, hook_nonlinearities
 from multirate.response import Gate, Response
 from multirate.saving import save
 
@@ -49,8 +49,8 @@ class ActiveGates(threading.local):
 class GateHook:
     """Forward hook of a feed-forward layer: gates its output."""
 
-    def __init__(self, active: ActiveGates, index: int, axis: int, name: str) -> None:
-        self.active, self.index, self.axis, self.name = active, index, axis, name
+    def __init__(self, active: ActiveGates, last: LastGated, index: int, axis: int, name: str) -> None:
+        self.active, self.last, self.index, self.axis, self.name = active, last, index, axis, name
 
     def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor:
         """Return the gated output."""
@@ -61,7 +61,7 @@ class GateHook:
             return scale_and_shift(output, gate, out=output)  # fresh, and nobody else has seen it
         gated = scale_and_shift(output, gate)
         if torch.is_grad_enabled() and output.ndim > 2 and output.dtype in (torch.float32, torch.float64):
-            remember(gated, output, gate)
+            self.last.note(gated, output, gate)
         return gated
 
 
@@ -168,10 +168,10 @@ class MultiRate(nn.Module):
         self.plan = plan
         slots = [layer.slot for layer in plan.gated]
         self.response = Response(slots, beta_range, device=reference.device, dtype=dtype)
-        self._active = ActiveGates()
+        self._active, self._last = ActiveGates(), LastGated()
         for index, layer in enumerate(plan.gated):
             self._hook(base.get_submodule(layer.at), index, layer)
-        hook_nonlinearities(base)
+        hook_nonlinearities(base, self._last)
 
     def _hook(self, target: nn.Module, index: int, layer: GatedLayer) -> None:
         kind, name = kind_of(target, WEIGHTED, NORMALIZING), layer.at
@@ -179,7 +179,7 @@ class MultiRate(nn.Module):
             hook = InputHook(self._active, index, kind.axis(target), name)
             target.register_forward_pre_hook(hook, with_kwargs=True)
         elif kind is not None:
-            target.register_forward_hook(GateHook(self._active, index, kind.axis(target), name))
+            target.register_forward_hook(GateHook(self._active, self._last, index, kind.axis(target), name))
         else:
             recurrent = RecurrentHook(self._active, index, name)
             target.register_forward_pre_hook(recurrent.before)
@@ -223,7 +223,7 @@ class MultiRate(nn.Module):
         try:
             yield self
         finally:
-            self._active.gates = before
+            self._active.gates, self._last.source = before, None
 
     def forward(self, *args: Any, beta: BetaLike | None = None, **kwargs: Any) -> Any:
         """Run the base's ``forward`` at ``beta``.
@@ -278,7 +278,7 @@ class MultiRate(nn.Module):
         try:
             return function(*args, **kwargs)
         finally:
-            self._active.gates = before
+            self._active.gates, self._last.source = before, None
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> Path:
         """Write the model as safetensors and JSON; :func:`multirate.load` reads it back.
