@@ -157,6 +157,7 @@ def test_compare_draws_the_figures_that_the_report_shows(compared: Path, baselin
     assert {"rate_distortion.png", "against_beta.png", "gaps.png"} <= {p.name for p in (compared / "figures").iterdir()}
 
 
+@pytest.mark.slow
 def test_comparison_json_holds_every_family(
     compared: Path, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -232,6 +232,7 @@ def test_every_text_is_escaped() -> None:
     assert checked.text.count("<script>alert(1)</script>\"'&") >= 20
 
 
+@pytest.mark.slow
 def test_a_hostile_label_stays_text(tmp_path: Path) -> None:
     make(MULTI_RATE, '<img src="http://x.invalid">&').save(tmp_path / "curve.json")
     _, checked = written(tmp_path)
@@ -277,6 +278,7 @@ def test_baselines_that_can_be_compared_stay_beside_those_that_cannot(run: Path)
     assert "Against beta-VAE resnet, its gap" in checked.text
 
 
+@pytest.mark.slow
 def test_baselines_off_the_curve_or_that_do_not_go_together_are_left_out(run: Path) -> None:
     _, checked = written(run, make([(50.0, 1.0, 190.0)], "beta-VAE"))
     assert "baselines left out: beta-VAE (β = 50) cannot be compared (no beta of" in checked.text

@@ -21,6 +21,8 @@ from multirate.experiments.reproduce.planning import plan
 from multirate.experiments.reproduce.recipe import Arm, Results
 from multirate.experiments.reproduce.tasks import run_task
 
+pytestmark = pytest.mark.slow
+
 
 def silent(text: str) -> None:
     """Drop a line."""
