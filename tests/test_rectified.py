@@ -254,3 +254,34 @@ def test_a_gated_output_carries_nothing_and_nothing_is_held_after_the_call():
     assert model._last.source is None
     model(x, beta=beta)
     assert model._last.source is None
+
+
+@pytest.mark.parametrize(("kind", "options"), NONLINEAR, ids=NAMES)
+def test_a_gated_output_that_is_added_to_in_place_is_another_tensor(kind, options):
+    model = converted(kind=kind, **options)
+    x, beta = batch()
+    skip = torch.randn(BATCH, 4, 7, 7, dtype=torch.float64, requires_grad=True)
+    layer, gate = model.base.encoder[0], model.gates(beta)[0]
+    u = F.conv2d(x, layer.weight, layer.bias, padding=1) * gate.scale[:, :, None, None]
+    truth = FUNCTIONS[kind](u + gate.shift[:, :, None, None] + skip)
+    with model.at(beta):
+        found = layer(x)
+        found += skip
+        found = model.base.encoder[1](found)
+    inputs = [layer.weight, model.response.bias, skip]
+    assert torch.allclose(found, truth, atol=1e-12)
+    assert (
+        distance(torch.autograd.grad(found.square().sum(), inputs), torch.autograd.grad(truth.square().sum(), inputs))
+        < 1e-11
+    )
+
+
+def test_one_example_at_many_betas_is_gated_without_gradients_too():
+    model = converted()
+    x, beta = batch()
+    with model.at(beta):
+        truth = model.base.encoder[0](x[:1]).detach()
+        with torch.no_grad():
+            found = model.base.encoder[0](x[:1])
+    assert found.shape[0] == BATCH
+    assert torch.equal(found, truth)

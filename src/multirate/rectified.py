@@ -105,7 +105,7 @@ class LastGated(threading.local):
     """The last gated output of each thread, and what it was made of, until a nonlinearity takes it."""
 
     def __init__(self) -> None:  # run once in each thread
-        self.source: tuple[weakref.ref[Tensor], Tensor, Gate] | None = None
+        self.source: tuple[weakref.ref[Tensor], int, Tensor, Gate] | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return LastGated, ()
@@ -118,15 +118,20 @@ class LastGated(threading.local):
             pre: the layer's output.
             gate: of the layer, in the shape that broadcasts with ``pre``.
         """
-        self.source = weakref.ref(gated), pre, gate
+        self.source = weakref.ref(gated), gated._version, pre, gate
 
-    def take(self, x: object) -> tuple[Tensor, Gate] | None:
-        """Return pre-activation and gate, once, if this very tensor is the last gated output."""
+    def take(self, x: object, changes: int) -> tuple[Tensor, Gate] | None:
+        """Return pre-activation and gate, once, if this very tensor is the last gated output.
+
+        Args:
+            x: what a nonlinearity took.
+            changes: in place that the nonlinearity has made itself; any other, such as ``x += skip``, makes it another.
+        """
         if self.source is None or self.source[0]() is not x:
             return None
-        _, pre, gate = self.source
+        _, version, pre, gate = self.source
         self.source = None
-        return pre, gate
+        return (pre, gate) if isinstance(x, Tensor) and x._version == version + changes else None
 
 
 class NonlinearityHook:
@@ -142,7 +147,7 @@ class NonlinearityHook:
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """Return the output on its new way back, or None to leave it as it is."""
-        source = self.last.take(args[0]) if args and plain_eager() else None
+        source = self.last.take(args[0], int(output is args[0])) if args and plain_eager() else None
         rule = NONLINEARITIES[self.kind]
         changed = source is not None and output is args[0] and not rule.keeps_output  # what it would keep is gone
         if source is None or changed or args[0]._backward_hooks:

@@ -57,8 +57,9 @@ class GateHook:
         gate = spread_gate(self.active.of(self.index, self.name), output, self.axis, self.name)
         if not plain_eager():
             return scale_and_shift(output, gate)
-        if not torch.is_grad_enabled() and len(layer._forward_hooks) == 1 and not output._is_view():
-            return scale_and_shift(output, gate, out=output)  # fresh, and nobody else has seen it
+        alone = len(layer._forward_hooks) == 1 and not output._is_view()  # fresh, and nobody else has seen it
+        if not torch.is_grad_enabled() and alone and gate.scale.shape[0] in (1, output.shape[0]):
+            return scale_and_shift(output, gate, out=output)
         gated = scale_and_shift(output, gate)
         if torch.is_grad_enabled() and output.ndim > 2 and output.dtype in (torch.float32, torch.float64):
             self.last.note(gated, output, gate)
