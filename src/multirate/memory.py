@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Let this process keep up to a gibibyte of freed memory for its next tensors, where glibc is its allocator.
 
     glibc hands large blocks back to the system as soon as they are free, and each step of training on a CPU then asks
-    for them again, page by page: 5 to 20% of a convolutional network's step (docs/performance.md). It holds for the rest
-    of the process. Any of ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TOP_PAD_``,
+    for them again, page by page: 5 to 20% of the step of a convolutional network (docs/performance.md). This holds for
+    the rest of the process. Any of ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TOP_PAD_``,
     ``GLIBC_TUNABLES`` and ``LD_PRELOAD`` in the environment switches this off.
 
     Returns:
