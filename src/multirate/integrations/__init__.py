@@ -1,0 +1,1 @@
+"""Small adapters to other libraries; each is an extra, imported by its own name."""
