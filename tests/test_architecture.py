@@ -209,6 +209,8 @@ def test_files_and_functions_stay_short(path: Path) -> None:
 
 @every_file
 def test_names_are_those_of_the_design(path: Path) -> None:
+    if group(path) == "integrations":  # an adapter calls another library by that library's names
+        return
     assert not re.findall(FORBIDDEN_WORDS, path.read_text(encoding="utf-8"), re.IGNORECASE)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -54,7 +54,10 @@ class Options:
     resume: bool = False
     """Go on where the run in this folder stopped."""
     validate: bool = False
-    """Measure the validation split after each epoch, into metrics.jsonl."""
+    """Measure the validation split after each epoch, into metrics.jsonl, and show the curve so far."""
+    track: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], tyro.conf.arg(metavar="TRACKER ...")] = ()
+    """Send the metrics to tensorboard (files in OUT/tracking), wandb or trackio too; with --validate also the curve so
+    far, reconstructions and samples."""
     spec: Annotated[TrainSpec, tyro.conf.arg(name="")] = field(default_factory=TrainSpec)
     training: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     shared: SharedOptions = field(default_factory=Shared)
@@ -62,10 +65,19 @@ class Options:
 
 def run(options: Options) -> None:
     """Train, and say where the run is."""
+    from multirate.experiments.monitoring import pictures
     from multirate.experiments.run import train
 
     screen = Screen(options.shared)
-    done = train(options.spec, options.training.config(), options.out, resume=options.resume, validate=options.validate)
+    done = train(
+        options.spec,
+        options.training.config(),
+        options.out,
+        resume=options.resume,
+        validate=options.validate,
+        trackers=options.track,
+        pictures=pictures,
+    )
     if os.environ.get("RANK", "0") != "0":
         return  # one of several processes, of which the first speaks
     last = {key: done.history[-1][key] for key in ("loss", "rate", "distortion")} if done.history else {}

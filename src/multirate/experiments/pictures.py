@@ -125,7 +125,7 @@ def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path
     source = load_data(run.spec, curve.split, data_dir)
     if source.vocabulary is not None:
         return [write_sentences(run, source, [float(beta) for beta in _spread(curve)])]
-    if not _is_image(source.shape) or not all(hasattr(base, name) for name in ("encode", "decode", "prior")):
+    if not is_image(source.shape) or not all(hasattr(base, name) for name in ("encode", "decode", "prior")):
         return []
     betas = None if run.beta is not None else [float(beta) for beta in _spread(curve)]
     labels = [run.beta] if betas is None and run.beta is not None else betas or []
@@ -175,5 +175,6 @@ def _spread(curve: Curve) -> Sequence[float]:
     return [float(beta) for beta in curve.betas[np.linspace(0, len(curve) - 1, count).round().astype(int)]]
 
 
-def _is_image(shape: Sequence[int]) -> bool:
+def is_image(shape: Sequence[int]) -> bool:
+    """Return whether an example of this shape is a picture: ``[H, W]``, ``[1, H, W]`` or ``[3, H, W]``."""
     return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))

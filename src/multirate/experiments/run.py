@@ -29,6 +29,7 @@ from multirate.recalibrate import has_batchnorm
 from multirate.saving import DESCRIPTION, read_description
 from multirate.training import Run, TrainConfig, fit
 from multirate.training.folder import RunFolder
+from multirate.training.tracking import Pictures
 
 SIGMA, SIGMA_LABEL = "sigma-vae", "\N{GREEK SMALL LETTER SIGMA}-VAE"
 
@@ -80,6 +81,8 @@ def train(
     resume: bool = False,
     progress: bool = True,
     validate: bool = False,
+    trackers: Sequence[str] = (),
+    pictures: Pictures | None = None,
 ) -> Run:
     """Train a specification's model in a run's folder.
 
@@ -90,6 +93,8 @@ def train(
         resume: go on where a run in this folder stopped.
         progress: show a bar.
         validate: measure the validation split after each epoch.
+        trackers: as in :func:`multirate.fit`.
+        pictures: as in :func:`multirate.fit`.
 
     Returns:
         The run.
@@ -117,7 +122,18 @@ def train(
         source.vocabulary.save(folder / VOCABULARY)
     record = {"run": dataclasses.asdict(spec), "command": command(spec, config, folder)}
     val = load_data(spec, "validation") if validate else None
-    return fit(model, source, config=config, val=val, out=folder, resume=resume, progress=progress, record=record)
+    return fit(
+        model,
+        source,
+        config=config,
+        val=val,
+        out=folder,
+        resume=resume,
+        progress=progress,
+        record=record,
+        trackers=trackers,
+        pictures=pictures,
+    )
 
 
 def command(spec: RunSpec, config: TrainConfig, folder: Path) -> str:
@@ -378,9 +394,5 @@ def _other_data(folder: Path, data: str) -> dict[str, Any]:
 def _foreign_spec(document: dict[str, Any]) -> dict[str, Any]:
     """Make a specification of a run that was trained from Python, by ``multirate.fit``."""
     model = document["model"]
-    plain = "beta_range" not in model
-    return {
-        "data": document["data"]["name"],
-        "model": model["name"] or "mlp",
-        "beta": document["training"]["beta"] if plain else None,
-    }
+    beta = None if "beta_range" in model else document["training"]["beta"]
+    return {"data": document["data"]["name"], "model": model["name"] or "mlp", "beta": beta}

@@ -19,11 +19,12 @@ def require(module: str, *, extra: str) -> ModuleType:
     Raises:
         UsageError: if it is not installed, naming the extra.
     """
+    library = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        if error.name is None or error.name.partition(".")[0] != library:
             raise
         raise UsageError(
-            f"this needs {module.split('.')[0]}, which is not installed; get it with: pip install 'multirate[{extra}]'"
+            f"this needs {library}, which is not installed; get it with: pip install 'multirate[{extra}]'"
         ) from error

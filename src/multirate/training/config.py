@@ -74,6 +74,8 @@ class TrainConfig:
     """Steps between checkpoints; None: one at the end of each epoch."""
     log_every: int = 50
     """Steps that one line of metrics.jsonl averages over."""
+    validation_betas: int = 4
+    """Betas, log-spaced over the range, at which a multi-rate model is measured on validation data after each epoch."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision."""
     device: str | None = None
@@ -88,6 +90,7 @@ class TrainConfig:
             _check_type(entry.name, getattr(self, entry.name), str(entry.type))
         for name in ("epochs", "batch_size", "kl_cycles", "log_every"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        _check("validation_betas", self.validation_betas, self.validation_betas >= 2, "at least 2, both ends")
         for name in ("learning_rate", "response_learning_rate", "clip_norm"):
             value = getattr(self, name)
             _check(name, value, value is None or (math.isfinite(value) and value > 0), "positive and finite")

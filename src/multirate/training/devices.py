@@ -1,8 +1,9 @@
 """One Accelerator for one run, whatever ran before in the same process."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multirate.errors import UsageError
@@ -20,7 +21,9 @@ _SHARDING = {
 
 
 @contextmanager
-def accelerator_for(config: TrainConfig) -> "Iterator[Accelerator]":
+def accelerator_for(
+    config: TrainConfig, trackers: Sequence[str] = (), logs: Path | None = None
+) -> "Iterator[Accelerator]":
     """Make the object that knows devices, mixed precision and processes.
 
     accelerate keeps its choice of device and precision for the life of a Python process; it is forgotten on exit
@@ -28,6 +31,8 @@ def accelerator_for(config: TrainConfig) -> "Iterator[Accelerator]":
 
     Args:
         config: ``device`` and ``precision`` are used.
+        trackers: that the accelerator will open, by name.
+        logs: folder for what they write, or None.
 
     Yields:
         The accelerator.
@@ -43,13 +48,17 @@ def accelerator_for(config: TrainConfig) -> "Iterator[Accelerator]":
             )
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import ProjectConfiguration
 
+    project = ProjectConfiguration(logging_dir=None if logs is None else str(logs))
     others = bool(PartialState._shared_state)
     wanted = {} if config.device is None else _environment(config.device)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
-        accelerator = Accelerator(mixed_precision=config.precision)
+        accelerator = Accelerator(
+            mixed_precision=config.precision, log_with=list(trackers) or None, project_config=project
+        )
     except (ValueError, RuntimeError) as error:
         if not others:
             AcceleratorState._reset_state(reset_partial_state=True)

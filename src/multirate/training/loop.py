@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from multirate.training.interrupt import deferred_interrupt
 from multirate.training.objective import check_terms
 from multirate.training.progress import TrainingProgress
 from multirate.training.session import LARGE_VALUE, Session
+from multirate.training.tracking import FOLDER as TRACKING
+from multirate.training.tracking import Pictures, Tracking, check_trackers
 from multirate.training.variance import optimal_variance
+from multirate.wrapper import evaluating
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     record: dict[str, Any] | None = None,
+    trackers: Sequence[str] = (),
+    pictures: Pictures | None = None,
     **options: Any,
 ) -> Run:
     r"""Train a model in place.
@@ -83,12 +89,18 @@ def fit(
             modules that are in evaluation mode, such as a BatchNorm with fixed statistics, while the model is not.
         data: a Source, a tensor, an array or a Dataset.
         config: options; the defaults if it is None.
-        val: data to measure after each epoch, at four betas of a multi-rate model's range or at a plain one's beta.
+        val: data to measure after each epoch, at ``validation_betas`` betas of a multi-rate model's range or at a plain
+            one's beta.
         out: folder for config.yaml, metrics.jsonl, checkpoints and the model; None writes nothing.
         resume: go on from the newest checkpoint in ``out``; a folder without a run starts a new one, and a finished run
             is loaded into ``model`` and returned as it is.
-        progress: show a bar, or a line an epoch where there is no terminal, on standard error.
+        progress: show a bar, or a line an epoch where there is no terminal, and the curve so far after each validation,
+            on standard error.
         record: more entries for config.yaml, plain values.
+        trackers: that get every line of metrics too: ``tensorboard``, ``wandb``, ``trackio``.
+        pictures: called with model, validation data and the validation's lines so far after each validation; what it
+            returns, ``uint8`` pictures by name, goes to the trackers
+            (:func:`multirate.experiments.monitoring.pictures` draws the curve so far, reconstructions and samples).
         options: fields of :class:`TrainConfig`, in place of the config's.
 
     Returns:
@@ -108,7 +120,9 @@ def fit(
     if config.decay == "plateau" and validation is None:
         raise UsageError("decay plateau halves the step size by the validation objective: give val=... (--validate)")
     folder = RunFolder(out)
-    with accelerator_for(config) as accelerator, preserved_rng():
+    check_trackers(trackers, folder.path)
+    logs = None if folder.path is None else folder.path / TRACKING
+    with accelerator_for(config, trackers, logs) as accelerator, preserved_rng():
         if accelerator.device.type == "cpu":
             keep_freed_memory()
         session = Session(model, source, validation, config, folder, accelerator)
@@ -125,7 +139,9 @@ def fit(
             if accelerator.is_main_process:
                 folder.write_config(document)
             session.save_checkpoint()
-        _run(session, shown=progress and accelerator.is_main_process)
+        tracking = Tracking(accelerator, trackers, folder.path, pictures)
+        tracking.start(document)
+        _run(session, tracking, shown=progress and accelerator.is_main_process)
         learnt = _learnt(model, source, config)
         if (
             folder.path is not None
@@ -137,7 +153,7 @@ def fit(
     return Run(model, folder.path, config, session.history, session.seconds, session.validation_history, learnt)
 
 
-def _run(session: Session, *, shown: bool) -> None:
+def _run(session: Session, tracking: Tracking, *, shown: bool) -> None:
     modes = [(module, module.training) for module in session.model.modules()]
     if not session.model.training:
         session.model.train()
@@ -148,9 +164,12 @@ def _run(session: Session, *, shown: bool) -> None:
                 session.take_step()
                 bar.advance(session.step, session.epoch)
                 if session.log_is_due():
-                    bar.report(session.log())
+                    line = session.log()
+                    bar.report(line)
+                    tracking.line(line)
                 if session.epoch_is_done():
                     session.validate()
+                    _show_validation(session, bar, tracking)
                 if session.checkpoint_is_due():
                     session.save_checkpoint()
                 if interrupted():
@@ -164,8 +183,20 @@ def _run(session: Session, *, shown: bool) -> None:
             f"go on with --resume (resume=True) in {session.folder.path}"
         ) from stop
     finally:
+        tracking.finish()
         for module, training in modes:
             module.training = training
+
+
+def _show_validation(session: Session, bar: TrainingProgress, tracking: Tracking) -> None:
+    history = session.validation_history
+    if session.validation is None or not history:
+        return
+    steps = sorted({line["step"] for line in history})
+    newest, before = ([line for line in history if line["step"] in steps[i : i + 1 or None]] for i in (-1, -2))
+    bar.curve(newest, before if len(steps) > 1 else ())
+    with preserved_rng(), evaluating(session.model):
+        tracking.validation(session.model, session.validation, history)
 
 
 def _learnt(model: nn.Module, source: Source, config: TrainConfig) -> dict[str, float]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from multirate.beta import BetaRange
 from multirate.data.source import Source
 from multirate.errors import UsageError
-from multirate.objectives import Objective, by_name, couples_examples
+from multirate.objectives import DistortionWeighted, Objective, by_name, couples_examples
 from multirate.objectives.names import POSTERIOR_OBJECTIVES
 from multirate.seeding import generator, seeded
 from multirate.training.config import TrainConfig
@@ -21,6 +21,8 @@ BLOCK = 16
 class ModelObjective(nn.Module):
     """A model's objective as a ``forward``, for what wraps and compiles forwards.
 
+    A model whose range is of lambda minimises lambda times the objective at beta = 1 / lambda.
+
     Args:
         model: plain or multi-rate.
         objective: of terms and beta.
@@ -29,14 +31,15 @@ class ModelObjective(nn.Module):
     def __init__(self, model: nn.Module, objective: Objective) -> None:
         super().__init__()
         self.model = model
-        self.objective = objective
+        weighs = model.beta_range.weighs if isinstance(model, MultiRate) else "rate"
+        self.objective = objective if weighs == "rate" else DistortionWeighted(objective)
 
     def forward(self, x: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return objective, rate and distortion of each example, ``[B]`` each, in nats.
 
         Args:
             x: data, ``[B, ...]``.
-            beta: ``[B]`` or ``[]``.
+            beta: ``[B]`` or ``[]``; lambda, where the model's range is of that.
         """
         terms = terms_at(self.model, x, beta)
         return self.objective(terms, beta), terms.rate, terms.distortion
@@ -92,14 +95,16 @@ def check_terms(model: nn.Module, source: Source, config: TrainConfig) -> None:
 def one_beta_a_step(model: nn.Module, objective: Objective) -> bool:
     """Return whether the examples of a batch must share one beta.
 
-    Recurrent layers gate their weights, and objectives that look at the aggregate posterior need one model for it.
+    Recurrent layers gate their weights, and objectives that look at the aggregate posterior need one model for it; a
+    model may say so too, by an attribute ``couples_examples``, as :class:`multirate.objectives.TwoTerms` does.
 
     Args:
         model: plain or multi-rate.
         objective: of the run.
     """
     recurrent = isinstance(model, MultiRate) and any(layer.recurrent for layer in model.plan.gated)
-    return recurrent or couples_examples(objective)
+    coupled = isinstance(model, MultiRate) and bool(getattr(model.base, "couples_examples", False))
+    return recurrent or coupled or couples_examples(objective)
 
 
 def draw_betas(beta_range: BetaRange, seed: int, step: int, count: int, dtype: torch.dtype) -> Tensor:

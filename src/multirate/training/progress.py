@@ -1,11 +1,14 @@
 """What a person sees during training: a bar in a terminal, a line an epoch elsewhere; on standard error."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 
 class TrainingProgress:
@@ -61,3 +64,25 @@ class TrainingProgress:
         elif self._console is not None and line["epoch"] != self._epoch:
             self._epoch = line["epoch"]
             print(f"epoch {self._epoch}/{self._epochs}  step {line['step']}  {numbers}", file=sys.stderr)
+
+    def curve(self, lines: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Show the curve so far: the newest validation, a row a beta, with how far its objective has come down.
+
+        Args:
+            lines: of the newest validation.
+            before: of the one before it.
+        """
+        if self._console is None or not lines:
+            return
+        earlier = {line["beta"]: line["objective"] for line in before}
+        table = Table(
+            box=None, pad_edge=False, title=f"validation after epoch {lines[0]['epoch']}", title_justify="left"
+        )
+        for name in ("beta", "rate", "distortion", "D + beta R", "change"):
+            table.add_column(name, justify="right")
+        for line in lines:
+            known = line["beta"] in earlier
+            change = f"{line['objective'] - earlier[line['beta']]:+.2f}" if known else ""
+            numbers = (f"{line[key]:.2f}" for key in ("rate", "distortion", "objective"))
+            table.add_row(f"{line['beta']:.3g}", *numbers, change)
+        (self._console if self._bar is None else self._bar.console).print(Padding(table, (0, 0, 0, 2)))

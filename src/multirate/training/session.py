@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 # Data this large make squared errors that swamp every rate.
 LARGE_VALUE = 20.0
-_VALIDATION_BETAS = 4
 
 
 class Session:
@@ -191,7 +190,7 @@ class Session:
     def _measure(self, validation: Source) -> None:
         betas = [self.config.beta]
         if isinstance(self.model, MultiRate):
-            betas = self.model.beta_range.grid(_VALIDATION_BETAS).tolist()
+            betas = self.model.beta_range.grid(self.config.validation_betas).tolist()
         sums = torch.zeros(len(betas), 2, dtype=torch.float64, device=self.accelerator.device)
         with evaluating(self.model):
             for index, first in enumerate(range(0, len(validation), self.batch_size)):
