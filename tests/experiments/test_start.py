@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
@@ -98,6 +100,54 @@ def test_the_model_of_a_run_and_a_folded_model_are_starts_too(source: Path, mult
     assert isinstance(gated, mr.MultiRate)
     with torch.no_grad():
         torch.testing.assert_close(again(X, beta=2.0), gated(X, beta=2.0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vae.safetensors", "vae.pt", "checkpoint.ckpt"])
+def test_a_file_of_weights_is_a_start(source: Path, tmp_path: Path, name: str) -> None:
+    weights, path = mr.load(source / "model").state_dict(), tmp_path / name
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(weights, path)
+    else:
+        torch.save({"epoch": 3, "state_dict": weights} if path.suffix == ".ckpt" else weights, path)
+    spec = RunSpec(**NETWORK, start=str(path), preserve_at=0.5)
+    model = build_model(spec, load("digits"), seed=7).eval()
+    assert isinstance(model, mr.MultiRate)
+    with torch.no_grad():
+        torch.testing.assert_close(model(X, beta=0.5), mr.load(source / "model")(X), rtol=1e-5, atol=1e-5)
+
+
+def without(weights: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in weights.items() if key != name}
+
+
+# What is wrong with the weights, and the words that say so.
+UNFIT: list[tuple[Callable[[dict[str, torch.Tensor]], Any], type[Exception], str]] = [
+    (lambda w: without(w, next(iter(w))), UsageError, r"has no .*, which this \w+ needs; choose the --model"),
+    (lambda w: w | {"more.weight": torch.zeros(2)}, UsageError, r"has more.weight, which this \w+ does not"),
+    (lambda w: {k: v.new_zeros(5, 5) for k, v in w.items()}, UsageError, r" is \[5, 5\], and this \w+ needs \["),
+    (lambda w: [torch.zeros(2)], UsageError, "holds no weights by name"),
+    (lambda w: torch.nn.Linear(2, 2), DataError, "cannot read the weights of"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), UNFIT, ids=["missing", "more", "shape", "list", "pickle"])
+def test_weights_that_do_not_fit_are_an_error(
+    source: Path, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], Any], error: type[Exception], message: str
+) -> None:
+    path = tmp_path / "vae.pt"
+    torch.save(change(mr.load(source / "model").state_dict()), path)
+    with pytest.raises(error, match=message):
+        build_model(RunSpec(**NETWORK, start=str(path), preserve_at=0.5), load("digits"), seed=0)
+
+
+def test_a_file_of_weights_does_not_say_its_beta(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "vae.safetensors"
+    safetensors.torch.save_file(mr.load(source / "model").state_dict(), path)
+    with pytest.raises(UsageError, match="say it with --preserve-at"):
+        build_model(RunSpec(**NETWORK, start=str(path)), load("digits"), seed=0)
+    (tmp_path / "notes.txt").write_text("no weights")
+    with pytest.raises(UsageError, match=r"notes\.txt is no file of weights"):
+        build_model(RunSpec(**NETWORK, start=str(tmp_path / "notes.txt")), load("digits"), seed=0)
 
 
 @pytest.mark.parametrize("beta", [2.0, None], ids=["plain", "multi-rate"])

@@ -79,8 +79,9 @@ class RunSpec:
     affine map; sigmoid; film; or water-filling, which holds the exact optimum of model linear. For a multi-rate model
     only."""
     start: str | None = None
-    """Start from the weights of a plain VAE of the same network, trained before: its run's folder, or a saved or folded
-    model's. A multi-rate model then computes the same at one beta, and is fine-tuned from there."""
+    """Start from the weights of a plain VAE of the same network, trained before: its run's folder, a saved or folded
+    model's, or a file with its state dict (.safetensors, .pt). A multi-rate model then computes the same at one beta,
+    and is fine-tuned from there."""
     preserve_at: float | None = None
     """The beta at which a multi-rate model first computes what the VAE does that it starts from. None: the beta at
     which that one was trained."""

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from multirate.beta import BetaRange
 from multirate.data import Source
 from multirate.errors import DataError, UsageError
 from multirate.experiments.spec import VOCABULARY, RunSpec
+from multirate.experiments.weights import load_weights, read_weights
 from multirate.loading import load
 from multirate.saving import built_in, read_description
 from multirate.seeding import preserved_rng
@@ -24,34 +25,38 @@ class Start:
     """A plain VAE to start from.
 
     Args:
-        folder: as it was given: of a run or of a saved model.
-        model: the VAE, in evaluation mode.
+        folder: as it was given: of a run or of a saved model, or a file of weights.
+        weights: of the VAE, by name.
+        network: its name and options; None of bare weights.
         beta: that it was trained or folded at; None if that is not known.
     """
 
     folder: Path
-    model: nn.Module
+    weights: dict[str, Tensor]
+    network: tuple[str | None, dict[str, Any]] | None
     beta: float | None
 
 
 def read_start(folder: str | Path, source: Source | None = None) -> Start:
-    """Read the plain VAE of a run's folder, or of a saved model's; no code in it is run.
+    """Read the plain VAE of a run's folder, of a saved model's, or of a file of weights; no code in it is run.
 
     Args:
         folder: of a finished run (its model is in ``model/``), or what :func:`multirate.save` or ``multirate fold``
-            wrote.
+            wrote; or a state dict's file, as :func:`multirate.experiments.weights.read_weights` reads it.
         source: training data of the new run; a text must have the vocabulary of the old one.
 
     Returns:
         The model and its beta.
 
     Raises:
-        UsageError: if there is no such folder, the model is multi-rate, or not built in, or knows other words.
+        UsageError: if there is no such folder or file, the model is multi-rate, or not built in, or knows other words.
         DataError: if a file is damaged or the run is not finished.
     """
     folder = Path(folder)
+    if folder.is_file():
+        return Start(folder, read_weights(folder), None, None)
     if not folder.is_dir():
-        raise UsageError(f"no folder {folder} to start from; name a run's folder or a saved model's")
+        raise UsageError(f"no folder {folder} to start from; name a run's folder, a saved model's or a file of weights")
     saved = folder / "model" if (folder / "config.yaml").is_file() else folder
     description = read_description(saved)
     if description["multirate"] is not None:
@@ -66,7 +71,7 @@ def read_start(folder: str | Path, source: Source | None = None) -> Start:
     _check_words(folder, saved, source)
     with preserved_rng():
         model = load(saved)
-    return Start(folder, model, _beta_of(saved, description))
+    return Start(folder, model.state_dict(), _options(model), _beta_of(saved, description))
 
 
 def load_start(model: nn.Module, start: Start) -> None:
@@ -77,9 +82,12 @@ def load_start(model: nn.Module, start: Start) -> None:
         start: of :func:`read_start`.
 
     Raises:
-        UsageError: naming the first option that differs, with both values.
+        UsageError: naming the first option that differs, with both values; of bare weights the first that does not fit.
     """
-    (name, options), (other, others) = (_options(network) for network in (model, start.model))
+    if start.network is None:
+        load_weights(model, start.weights, start.folder)
+        return
+    (name, options), (other, others) = _options(model), start.network
     if name != other:
         raise UsageError(f"{start.folder} holds a model {other}, this run is of model {name}; choose --model {other}")
     for key in {**others, **options}:
@@ -89,7 +97,7 @@ def load_start(model: nn.Module, start: Start) -> None:
                 f"{start.folder} holds another network: its {key} is {_words(theirs)} and this run's is "
                 f"{_words(ours)}; choose the same"
             )
-    model.load_state_dict(start.model.state_dict())
+    model.load_state_dict(start.weights)
 
 
 def preserved_beta(spec: RunSpec, start: Start) -> float:
