@@ -1,5 +1,8 @@
 # make quickstart    one multi-rate VAE against four dedicated beta-VAEs on digits, with a report (a minute or two)
 # make test          every test;  make test-fast: without the slow ones
+# make test-integrations   the tests of scvi-tools, pythae, CompressAI and trackers, each in an environment of its own
+# make test-package  wheel and sdist built, installed in clean environments, used;  make test-extras: each extra alone
+# make docs          the documentation site, in site/
 # make lint          ruff and mypy
 # make clean         remove the environment, the caches and runs/
 #
@@ -13,7 +16,8 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n $(WORKERS)
 
 .DELETE_ON_ERROR:
-.PHONY: quickstart install dev test test-fast lint format clean
+.PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format clean
+.SECONDARY:
 
 quickstart: install
 	$(BIN)/multirate quickstart --out $(OUT)
@@ -41,6 +45,31 @@ test: dev
 test-fast: dev
 	$(PYTEST) -m "not slow"
 
+# Libraries whose versions clash with others', or that are too large for every developer: an environment each, with the
+# versions of constraints/NAME.txt. `make test-integration-scvi` is one of them alone.
+INTEGRATIONS := compressai pythae scvi trackers
+ENVIRONMENTS := .venv-integrations
+
+test-integrations: $(INTEGRATIONS:%=test-integration-%)
+
+test-integration-%: $(ENVIRONMENTS)/%/installed
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(ENVIRONMENTS)/$*/bin/python tests/integrations/environments.py run $*
+
+$(ENVIRONMENTS)/%/installed: pyproject.toml constraints/%.txt
+	$(PYTHON) -m venv $(ENVIRONMENTS)/$*
+	$(ENVIRONMENTS)/$*/bin/python -m pip install --quiet -c constraints/$*.txt "$$(grep '^torch==' constraints/$*.txt)"
+	$(ENVIRONMENTS)/$*/bin/python -m pip install --quiet -c constraints/$*.txt -e ".[$$($(PYTHON) tests/integrations/environments.py extras $*)]" pytest hypothesis sybil
+	@touch $@
+
+test-package: dev
+	$(BIN)/python tests/package_check.py
+
+test-extras: dev
+	$(BIN)/python tests/package_check.py --extras
+
+docs: dev
+	$(BIN)/python -m sphinx -W --keep-going -b html docs site
+
 lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,5 +80,5 @@ format: dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ENVIRONMENTS) runs site build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

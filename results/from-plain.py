@@ -11,6 +11,7 @@ from multirate.files import write_json
 from multirate.report.style import BASELINE_COLORS, INK, MULTI_RATE_COLORS, log_beta_axis, new_figure, save, style
 
 EPOCHS = (1, 2, 4, 8)
+PAGE = Path(__file__).parents[1] / "docs" / "integrations" / "pretrained"
 KINDS = {"fine-tuned": MULTI_RATE_COLORS[0], "scratch": BASELINE_COLORS[0]}
 
 
@@ -31,10 +32,10 @@ def main(model: str) -> None:
             axes.axhline(0, color=INK, lw=1)
             log_beta_axis(axes)
             axes.set_title(f"{epochs} epoch{'s' if epochs > 1 else ''}")
-            axes.set_yscale("symlog", linthresh=2)
         figure.axes[0].set_ylabel("gap in D + βR to dedicated (nats)")
-        figure.axes[0].legend(loc="upper right")
-    save(figure, folder / "gaps.png")
+        figure.axes[-1].legend(loc="upper right")
+    save(figure, PAGE / f"gaps-{model}.png")
+    curves["fine-tuned-8"].save(PAGE / f"curve-{model}.json")
     table["dedicated, 8"] = {f"{beta:.3g}": value for beta, value in reference.items()}
     write_json(folder / "objectives.json", table)
     print(json.dumps(table, indent=1))

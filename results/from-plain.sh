@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The curve by fine-tuning a plain VAE that is there already, against training from scratch in as many steps:
 # static binary MNIST, a plain model of 8 epochs at beta 1, then 1, 2, 4 or 8 epochs of a multi-rate model from it and
-# from new weights, and four dedicated beta-VAEs of 8 epochs. Usage: results/from-plain.sh [mlp|convnet].
+# from new weights, and four dedicated beta-VAEs of 8 epochs. Usage: results/from-plain.sh [mlp|convnet|...].
 # About fifteen minutes of one CPU core for the MLP.
 set -euo pipefail
 cd "$(dirname "$0")/.."
