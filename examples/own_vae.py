@@ -1,8 +1,12 @@
-"""Your own VAE, made multi-rate: train once, then read off the curve and take out the plain model of any beta.
+"""Train once, then read off the curve and take out the plain model of any beta.
 
 Run it: python examples/own_vae.py (about ten seconds on a laptop's CPU, nothing to download).
 """
 
+# %% [markdown]
+# # Your own VAE, made multi-rate
+
+# %%
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -10,7 +14,13 @@ from torch.distributions import Distribution
 import multirate as mr
 from multirate.terms import bernoulli, diagonal_gaussian, distortion, gaussian_kl
 
+# %% [markdown]
+# ## A VAE
+#
+# As one writes it anyway; multirate asks only for `terms`: rate and distortion of each example, in nats.
 
+
+# %%
 class DigitVAE(nn.Module):
     """A small VAE as one writes it anyway; multirate asks only for ``terms``."""
 
@@ -43,18 +53,35 @@ class DigitVAE(nn.Module):
         return mr.Terms(gaussian_kl(mean, log_variance).sum(1), distortion(self.decode(z), x))
 
 
-def main(epochs: int = 60) -> mr.Curve:
-    """Train a multi-rate model of the class above, measure it, and fold it at a wanted rate."""
-    train, test = mr.data.load("digits", "train"), mr.data.load("digits", "test")
+# %% [markdown]
+# ## Convert and train
+#
+# The plan says what is gated. The layer that gives means and log-variances has no common name, so it is named: then
+# latents have thresholds in beta too.
 
+
+# %%
+def trained(epochs: int) -> mr.MultiRate:
+    """Return a multi-rate model of the class above, trained on digits."""
     torch.manual_seed(0)
-    model = mr.convert(DigitVAE(), mr.BetaRange(0.01, 10.0))
+    model = mr.convert(DigitVAE(), mr.BetaRange(0.01, 10.0), mean="heads", log_variance="heads")
     print(model.plan)
-    mr.fit(model, train, epochs=epochs, seed=0, progress=False)
+    mr.fit(model, mr.data.load("digits", "train"), epochs=epochs, seed=0, progress=False)
+    return model
 
+
+# %% [markdown]
+# ## The curve, a beta, and a plain model
+#
+# The beta of a wanted rate is read off the curve; `fold` gives the plain model of that beta, of the class above.
+
+
+# %%
+def main(epochs: int = 60) -> mr.Curve:
+    """Train a multi-rate model, measure it, and fold it at a wanted rate."""
+    model, test = trained(epochs), mr.data.load("digits", "test")
     curve = mr.evaluate(model, test, betas=10)
-    for point in curve.points:
-        print(f"beta {point['beta']:7.3f}  rate {point['rate']:6.2f}  distortion {point['distortion']:6.2f}")
+    print(curve)
 
     rate = float(curve.rates[[0, -1]].mean())
     beta = curve.beta_for(rate=rate)
@@ -65,5 +92,6 @@ def main(epochs: int = 60) -> mr.Curve:
     return curve
 
 
+# %%
 if __name__ == "__main__":
     main()

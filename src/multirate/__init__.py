@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from multirate._lazy import attach
 
 if TYPE_CHECKING:
-    from multirate import data, errors, models, objectives, theory
+    from multirate import data, errors, metrics, models, objectives, theory
     from multirate.beta import BetaRange
     from multirate.collapse import Collapse, collapse
     from multirate.comparison import Comparison, compare
@@ -49,6 +49,7 @@ __all__ = [
     "fold",
     "load",
     "merge",
+    "metrics",
     "models",
     "objectives",
     "plan",
@@ -77,6 +78,7 @@ _WHERE = {
     "fold": "fold",
     "load": "loading",
     "merge": "merging",
+    "metrics": "metrics:",
     "models": "models:",
     "objectives": "objectives:",
     "plan": "plan",

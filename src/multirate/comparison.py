@@ -167,7 +167,7 @@ def compare(curve: Curve, baselines: Curve | Sequence[Curve]) -> Comparison:
 
     Args:
         curve: the multi-rate curve.
-        baselines: dedicated models, one curve or several that :func:`multirate.curve.merge` can join.
+        baselines: dedicated models, one curve or several that :func:`multirate.merge` can join.
 
     Returns:
         The comparison. Bjontegaard deltas and the area are None, with the reason in ``notes``, where the curves have
@@ -218,7 +218,7 @@ def families(curves: Sequence[Curve]) -> list[Curve]:
         One curve a family, in the order in which the families first appear.
 
     Raises:
-        UsageError: as :func:`multirate.curve.merge`.
+        UsageError: as :func:`multirate.merge`.
     """
     groups: dict[tuple[str, int], list[Curve]] = {}
     for index, curve in enumerate(curves):
