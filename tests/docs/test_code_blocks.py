@@ -167,7 +167,11 @@ def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 
 def test_every_make_target_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    environments = re.search(r"^INTEGRATIONS := (.*)$", makefile, re.MULTILINE)
+    assert environments is not None
+    targets |= {f"test-integration-{name}" for name in environments[1].split()}
     named = [(command, command.words[-1]) for command in every_command("make")]
     for page in PAGES:
         named += [
