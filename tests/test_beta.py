@@ -290,3 +290,81 @@ def test_membership_is_the_interval(beta_range: BetaRange, place: float) -> None
 
 def test_a_range_prints_its_ends() -> None:
     assert str(BetaRange(0.01, 10.0)) == "[0.01, 10]"
+
+
+# Lambda weighs the distortion, and is one over beta.
+LAMBDAS = [BetaRange(low, high, weighs="distortion") for low, high in ENDS]
+
+
+def of_beta(of_lambda: BetaRange) -> BetaRange:
+    return BetaRange(1 / of_lambda.high, 1 / of_lambda.low, skew=of_lambda.skew, margin=of_lambda.margin)
+
+
+@pytest.mark.parametrize("beta_range", LAMBDAS, ids=str)
+def test_a_range_of_lambda_draws_one_over_what_its_range_of_beta_draws(beta_range: BetaRange) -> None:
+    lambdas = beta_range.sample(200, rng(7), dtype=torch.float64)
+    betas = of_beta(beta_range).sample(200, rng(7), dtype=torch.float64)
+
+    torch.testing.assert_close(lambdas, 1 / betas, rtol=1e-10, atol=0)
+    assert beta_range.exponent == pytest.approx(of_beta(beta_range).exponent, rel=1e-12)
+    beta_range.check(lambdas.float())
+
+
+@pytest.mark.parametrize("beta_range", LAMBDAS, ids=str)
+def test_a_gate_sees_beta_whatever_the_range_is_of(beta_range: BetaRange) -> None:
+    lambdas = torch.logspace(-1, 1, 9, dtype=torch.float64)
+
+    torch.testing.assert_close(beta_range.standardize(lambdas), of_beta(beta_range).standardize(1 / lambdas))
+    torch.testing.assert_close(beta_range.unstandardize(beta_range.standardize(lambdas)), lambdas)
+    assert (beta_range.log_low, beta_range.log_high) == (-math.log(beta_range.high), -math.log(beta_range.low))
+
+
+def test_the_margin_of_a_range_of_lambda_is_below_its_lower_end() -> None:
+    beta_range = BetaRange(0.01, 10.0, margin=1.25, weighs="distortion")
+
+    assert beta_range.reach == 0.008
+    assert 0.008 in beta_range
+    assert 0.0079 not in beta_range
+    assert 10.01 not in beta_range
+    draws = beta_range.sample(4000, rng(), dtype=torch.float64)
+    assert 0.008 <= draws.min().item() < 0.01
+    assert draws.max().item() <= 10.0
+
+
+def test_a_grid_of_lambda_increases_and_has_both_ends() -> None:
+    grid = BetaRange(0.002, 0.05, weighs="distortion").grid(5)
+
+    np.testing.assert_allclose(grid, np.geomspace(0.002, 0.05, 5), rtol=1e-12)
+    assert (grid[0].item(), grid[-1].item()) == (0.002, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (None, r"lambda is missing.*\[0.01, 10\] of lambda"),
+        (20.0, r"lambda 20 is outside the range \[0.01, 10\] of lambda"),
+        (-1.0, "lambda must be positive; got -1"),
+        (math.nan, "lambda must be finite; got nan"),
+    ],
+)
+def test_errors_of_a_range_of_lambda_speak_of_lambda(weight: BetaLike | None, message: str) -> None:
+    with pytest.raises(BetaError, match=message):
+        BetaRange(0.01, 10.0, weighs="distortion").check(weight)
+    with pytest.raises(BetaError, match="a lambda range needs 0 < low < high"):
+        BetaRange(1.0, 0.5, weighs="distortion")
+
+
+def test_what_a_range_weighs_is_one_of_two() -> None:
+    with pytest.raises(BetaError, match=r"weighs must be 'rate' .* got 'bits'"):
+        BetaRange(0.1, 1.0, weighs="bits")  # type: ignore[arg-type]
+
+
+def test_beta_is_one_over_lambda_and_back() -> None:
+    of_lambda, of_rate = BetaRange(0.1, 1.0, weighs="distortion"), BetaRange(0.1, 1.0)
+
+    assert (of_lambda.beta_of(0.25), of_lambda.weight_of(4.0), of_rate.beta_of(0.25), of_rate.weight_of(4.0)) == (
+        *(4.0, 0.25, 0.25, 4.0),
+    )
+    assert of_lambda.beta_of(torch.tensor([0.5, 1.0])).tolist() == [2.0, 1.0]
+    assert (of_lambda.name, of_rate.name) == ("lambda", "beta")
+    assert BetaRange.log_uniform(0.1, 1.0, weighs="distortion") == BetaRange(0.1, 1.0, 1.0, 1.0, "distortion")

@@ -162,3 +162,20 @@ def test_gradients_reach_the_likelihood(likelihood: object) -> None:
     assert parameters.grad is not None
     assert parameters.grad.isfinite().all()
     assert parameters.grad.any()
+
+
+def test_an_extra_loss_is_added_to_the_objective_as_it_is_and_to_nothing_else() -> None:
+    rate, distortion_, extra = torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0]), torch.tensor([100.0, 200.0])
+    terms = Terms(rate, distortion_, extra=extra)
+
+    assert terms.objective(0.5).tolist() == [110.5, 221.0]
+    assert terms.objective(torch.tensor([2.0, 0.0])).tolist() == [112.0, 220.0]
+    assert terms.elbo.tolist() == [-11.0, -22.0]
+    assert terms.with_extra(rate).tolist() == [101.0, 202.0]
+    assert Terms(rate, distortion_).with_extra(rate) is rate
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1)], ids=str)
+def test_an_extra_loss_that_is_not_one_number_an_example_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"extra must be one number an example, \[2\].*expand"):
+        Terms(torch.zeros(2), torch.zeros(2), extra=torch.zeros(shape))

@@ -76,7 +76,8 @@ class Curve:
         split: the part of it that was measured.
         examples: how many examples were measured.
         points: one dict a beta, in increasing beta, with beta, rate, distortion, elbo, objective and any further
-            measures (see :func:`point`).
+            measures (see :func:`point`). Points of a model that is called with lambda, the weight of the distortion,
+            have it as ``lambda``, and one over it as beta.
         seed: seed of the evaluation's noise.
         samples: posterior samples per example.
         units: of rate and distortion.
@@ -158,8 +159,10 @@ class Curve:
             raise BetaError(
                 f"beta {beta:g} is outside the curve, whose betas go from {low:g} to {high:g}; choose one inside"
             )
-        names = [name for name in self.measures if name not in ("beta", "elbo", "objective")]
+        names = [name for name in self.measures if name not in ("beta", "elbo", "objective", "lambda")]
         read = {name: float(pchip(np.log(self.betas), self.values(name))(math.log(beta))) for name in names}
+        if "lambda" in self.measures:
+            read["lambda"] = 1 / beta
         return point(float(beta), read.pop("rate"), read.pop("distortion"), **read)
 
     def beta_for(self, *, rate: float | None = None, distortion: float | None = None) -> float:
@@ -338,6 +341,8 @@ def _check_points(points: Sequence[Mapping[str, Any]], source: str) -> None:
             raise DataError(f"{where}: betas must be positive and increasing; {p['beta']:g} follows {previous:g}")
         previous = p["beta"]
         _check_sums(p, where)
+        if "lambda" in p and abs(p["lambda"] * p["beta"] - 1) > _CONSISTENCY:
+            raise DataError(f"{where}: lambda is {p['lambda']:g} but 1 / beta is {1 / p['beta']:g}; leave it out")
 
 
 def _check_sums(p: Mapping[str, float], where: str) -> None:

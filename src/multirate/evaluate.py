@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from multirate.curve import Curve
+from multirate.curve import Curve, Point
 from multirate.data import Source, as_source
 from multirate.errors import BetaError, ConversionError, DataError, UsageError
-from multirate.inference import base_of, inference, like_parameters
+from multirate.inference import base_of, beta_of, inference, like_parameters
 from multirate.memory import keep_freed_memory
 from multirate.metrics.base import Batch, Measure
 from multirate.metrics.makers import MAKERS, USUAL_MEASURES, known_measures
@@ -56,7 +56,8 @@ def evaluate(
     Args:
         model: a :class:`multirate.MultiRate`, or any module with ``terms(x)``.
         data: a source, a tensor or array ``[N, ...]``, or a dataset; examples are taken in its order.
-        betas: for a multi-rate model; how many, log-spaced over its range with both ends, or which ones.
+        betas: for a multi-rate model; how many, log-spaced over its range with both ends, or which ones. Of a model
+            whose range is of lambda, lambdas: its points have ``beta``, which is 1 / lambda, and ``lambda``.
         beta: the one beta of a plain model, which it was trained for.
         samples: posterior samples per example; more of them lower the noise of the distortion.
         batch_size: examples at a time; it decides which noise an example gets, hence the last digits of the distortion.
@@ -111,7 +112,7 @@ def evaluate(
         data=source.name,
         split=source.split,
         examples=count,
-        points=tuple(one.totals.point(one.beta, draws, likelihood) | one.numbers for one in points),
+        points=tuple(one.point(model, draws, likelihood) for one in points),
         seed=seed,
         samples=samples,
         details=_details(model, base)
@@ -127,7 +128,7 @@ class _Point:
     """What is measured at one beta.
 
     Args:
-        beta: of the point.
+        beta: of the point; lambda, where the model's range is of that.
         measures: by name.
     """
 
@@ -157,6 +158,16 @@ class _Point:
             with seeded(seed, "measure", name):
                 self.numbers |= measure.result(model, self.beta)
 
+    def point(self, model: nn.Module, draws: int, likelihood: str | None) -> Point:
+        """Return the point of the curve, which has the beta also of a model that is called with lambda."""
+        beta = beta_of(model, self.beta)
+        given = {"lambda": self.beta} if _of_lambda(model) else {}
+        return self.totals.point(beta, draws, likelihood) | given | self.numbers
+
+
+def _of_lambda(model: nn.Module) -> bool:
+    return isinstance(model, MultiRate) and model.beta_range.weighs == "distortion"
+
 
 def _of_latents(points: Sequence[_Point]) -> dict[str, list[list[float]]]:
     """Return what measures say of each latent, one list a point."""
@@ -176,7 +187,7 @@ def _recalibrated(model: nn.Module, data: Source | None, beta: float, seed: int)
 
 
 def _grid(model: nn.Module, betas: int | float | Sequence[float] | Tensor, beta: float | None) -> list[float]:
-    """Return the betas to measure, increasing."""
+    """Return the numbers to measure at, in increasing beta."""
     if not isinstance(model, MultiRate):
         if beta is None and not isinstance(betas, Integral):
             chosen = [float(b) for b in torch.as_tensor(betas, dtype=torch.float64).flatten()]
@@ -187,12 +198,16 @@ def _grid(model: nn.Module, betas: int | float | Sequence[float] | Tensor, beta:
             raise BetaError(f"beta must be positive and finite; got {beta:g}")
         return [float(beta)]
     if isinstance(betas, Integral) and beta is None:
-        return [float(b) for b in model.beta_range.grid(int(betas))]
+        return _in_order(model, [float(b) for b in model.beta_range.grid(int(betas))])
     chosen = sorted(float(b) for b in torch.as_tensor(betas if beta is None else beta, dtype=torch.float64).flatten())
     model.beta_range.check(chosen)
     if len(set(chosen)) < len(chosen):
-        raise UsageError(f"a beta is given twice in {chosen}; give each once")
-    return chosen
+        raise UsageError(f"a {model.beta_range.name} is given twice in {chosen}; give each once")
+    return _in_order(model, chosen)
+
+
+def _in_order(model: nn.Module, increasing: list[float]) -> list[float]:
+    return increasing[::-1] if _of_lambda(model) else increasing
 
 
 def _count(source: Source, examples: int | None) -> int:
@@ -221,7 +236,11 @@ def _details(model: nn.Module, base: nn.Module) -> dict[str, Any]:
     details: dict[str, Any] = {"parameters": sum(p.numel() for p in base.parameters())}
     if isinstance(model, MultiRate):
         details["response_parameters"] = sum(p.numel() for p in model.response.parameters())
-        details["beta_range"] = [model.beta_range.low, model.beta_range.high]
+        details["beta_range"] = sorted(
+            model.beta_range.beta_of(end) for end in (model.beta_range.low, model.beta_range.high)
+        )
+        if _of_lambda(model):
+            details["lambda_range"] = [model.beta_range.low, model.beta_range.high]
     for name in ("likelihood", "latents"):
         if isinstance(getattr(base, name, None), str | int):
             details[name] = getattr(base, name)

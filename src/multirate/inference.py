@@ -27,6 +27,11 @@ def at(model: nn.Module, beta: float | None) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def beta_of(model: nn.Module, weight: float) -> float:
+    """Return the beta that a model is at: of a multi-rate one with a range of lambda one over it, else the weight."""
+    return model.beta_range.beta_of(weight) if isinstance(model, MultiRate) else weight
+
+
 def base_of(model: nn.Module) -> nn.Module:
     """Return the VAE itself: a multi-rate model's base, or the model."""
     return model.base if isinstance(model, MultiRate) else model

@@ -320,7 +320,7 @@ class Response(nn.Module):
         latents = {slot.channels // (2 if slot.gate == "latent moments" else 1) for slot in slots}
         if len(latents) > 1:
             raise UsageError(f"the gates of the latents differ in number: {', '.join(map(str, sorted(latents)))}")
-        high = math.log(beta_range.high)
+        high = beta_range.log_high
         even = torch.linspace(high - _THRESHOLD_SPREAD, high, latents.pop(), dtype=torch.float64)
         return (even - beta_range.log_mean) / beta_range.log_std
 

@@ -64,9 +64,12 @@ class Terms:
             of a text with its end. Bits per dimension and perplexity divide by it.
         reconstruction: likelihood and data, for objectives and measures that look at the error itself; of a model whose
             likelihood has a mean like the data.
+        extra: what training adds to each example's objective as it is, whatever weighs rate and distortion, ``[B]``: a
+            perceptual or adversarial loss, the auxiliary loss of an entropy model. It is no part of rate, distortion,
+            ELBO or curve. A loss of the whole batch is given as ``loss.expand(len(x))``.
 
     Raises:
-        UsageError: if ``rate`` and ``distortion`` are not both of shape ``[B]``.
+        UsageError: if ``rate``, ``distortion`` and, if given, ``extra`` are not all of shape ``[B]``.
     """
 
     rate: Tensor
@@ -76,6 +79,7 @@ class Terms:
     posterior: GaussianPosterior | None = None
     dimensions: Tensor | None = None
     reconstruction: Reconstruction | None = None
+    extra: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.rate.ndim != 1 or self.rate.shape != self.distortion.shape:
@@ -84,6 +88,11 @@ class Terms:
                 f"{list(self.rate.shape)} and {list(self.distortion.shape)}: "
                 "sum over pixels and latents, not over the batch"
             )
+        if self.extra is not None and self.extra.shape != self.rate.shape:
+            raise UsageError(
+                f"extra must be one number an example, {list(self.rate.shape)}; got {list(self.extra.shape)}: "
+                "give a loss of the whole batch as loss.expand(len(x))"
+            )
 
     @property
     def elbo(self) -> Tensor:
@@ -91,12 +100,16 @@ class Terms:
         return -(self.distortion + self.rate)
 
     def objective(self, beta: float | Tensor) -> Tensor:
-        r"""Return :math:`L_\beta = D + \beta R` (Bae et al. 2023, Eq. 3), ``[B]``.
+        r"""Return :math:`L_\beta = D + \beta R` (Bae et al. 2023, Eq. 3), ``[B]``, and ``extra`` if there is any.
 
         Args:
             beta: one number, or one an example, ``[B]``.
         """
-        return self.distortion + beta * self.rate
+        return self.with_extra(self.distortion + beta * self.rate)
+
+    def with_extra(self, loss: Tensor) -> Tensor:
+        """Return a loss of each example, ``[B]``, to which ``extra`` is added; without any, the loss as it is."""
+        return loss if self.extra is None else loss + self.extra
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def _check_fit(base: nn.Module, plan: Plan) -> None:
 class MultiRate(nn.Module):
     r"""A VAE that serves every beta of a range: its base, and a response that gates the base's layers by beta.
 
-    Each call names its beta, a number or one number an example:
+    Each call names its beta, a number or one number an example (or its lambda, if that is what ``beta_range`` is of):
 
     - ``model(x, beta=0.5)`` runs the base's ``forward``;
     - ``model.terms(x, beta=betas)`` gives rate and distortion;
@@ -299,7 +299,10 @@ class MultiRate(nn.Module):
     def _multirate_description(self) -> dict[str, Any]:
         """Return what, beside the tensors, is needed to make the model again from its base; JSON-able."""
         layers = [asdict(layer) for layer in self.plan.gated]
-        return {"beta_range": asdict(self.beta_range), "gated": layers}
+        described = asdict(self.beta_range)
+        if described["weighs"] == "rate":  # the files of such models stay what older versions read
+            del described["weighs"]
+        return {"beta_range": described, "gated": layers}
 
 
 def terms_at(model: nn.Module, x: Tensor, beta: float | Tensor | None) -> Any:

@@ -42,6 +42,15 @@ def test_reordering_the_batch_reorders_the_losses(name: str) -> None:
 
 
 @every
+def test_an_extra_loss_of_the_terms_is_added_once(name: str) -> None:
+    terms, extra = terms_of(random_posterior(7, 3)), torch.arange(7.0, dtype=torch.float64)
+
+    difference = objective(name)(replace(terms, extra=extra), 0.5) - objective(name)(terms, 0.5)
+
+    torch.testing.assert_close(difference, extra)
+
+
+@every
 def test_float32_is_close_to_float64(name: str) -> None:
     exact = random_posterior(50, 4)
     rounded = GaussianPosterior(exact.mean.float(), exact.log_variance.float(), exact.sample.float())

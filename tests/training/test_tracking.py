@@ -175,6 +175,17 @@ def test_train_shows_the_curve_so_far_after_each_validation(tmp_path: Path) -> N
         assert row[0] == f"{beta:.3g}"
 
 
+def test_validation_of_a_range_of_lambda_is_told_in_beta(digits: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    vae = mr.models.mlp(shape=(1, 8, 8), latents=4, hidden=(16,))
+    over_lambda = mr.convert(vae, mr.BetaRange(0.1, 10.0, weighs="distortion"))
+    run = mr.fit(over_lambda, digits, val=digits[:40], **OPTIONS | {"epochs": 1})
+    assert [line["beta"] for line in run.validation] == pytest.approx([0.1, 1.0, 10.0])
+    for line in run.validation:
+        assert line["objective"] == pytest.approx(line["distortion"] + line["beta"] * line["rate"])
+    assert run.validation[0]["rate"] > run.validation[-1]["rate"]
+
+
 @pytest.mark.slow
 def test_the_command_line_tracks_a_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from multirate.errors import BetaError, DataError, UsageError
-from multirate.inference import base_of
+from multirate.inference import base_of, beta_of
 from multirate.metrics.base import Batch, Measure
 
 # Of the distortion that the papers write, the squared error itself, and of one that is half of it.
@@ -98,7 +98,7 @@ class IsometricImportance(Measure):
 
     def result(self, model: nn.Module, beta: float) -> dict[str, float]:
         """Return nothing: the numbers are of latents."""
-        self._importance = self._inverse.importance(beta, self._factor).tolist()
+        self._importance = self._inverse.importance(beta_of(model, beta), self._factor).tolist()
         return {}
 
     def latents(self) -> dict[str, list[float]]:

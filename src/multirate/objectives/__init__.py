@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from multirate.objectives.discrepancy import InfoVAE
     from multirate.objectives.floor import FreeBits
     from multirate.objectives.names import OBJECTIVE_DESCRIPTIONS, OBJECTIVE_NAMES
-    from multirate.objectives.rate_distortion import beta_vae
+    from multirate.objectives.rate_distortion import DistortionWeighted, beta_vae, weighted
     from multirate.objectives.sigma import SigmaVAE, optimal_beta
     from multirate.objectives.total_correlation import BetaTCVAE, Decomposition, decompose
+    from multirate.objectives.two_terms import TwoTerms
 
 __all__ = [
     "DIPVAE",
@@ -25,15 +26,18 @@ __all__ = [
     "OBJECTIVE_NAMES",
     "BetaTCVAE",
     "Decomposition",
+    "DistortionWeighted",
     "FreeBits",
     "InfoVAE",
     "Objective",
     "SigmaVAE",
+    "TwoTerms",
     "beta_vae",
     "by_name",
     "couples_examples",
     "decompose",
     "optimal_beta",
+    "weighted",
 ]
 
 __getattr__, __dir__, _ = attach(
@@ -44,14 +48,17 @@ __getattr__, __dir__, _ = attach(
         "OBJECTIVE_NAMES": "names",
         "BetaTCVAE": "total_correlation",
         "Decomposition": "total_correlation",
+        "DistortionWeighted": "rate_distortion",
         "FreeBits": "floor",
         "InfoVAE": "discrepancy",
         "Objective": "base",
         "SigmaVAE": "sigma",
+        "TwoTerms": "two_terms",
         "beta_vae": "rate_distortion",
         "by_name": "builders",
         "couples_examples": "base",
         "decompose": "total_correlation",
         "optimal_beta": "sigma",
+        "weighted": "rate_distortion",
     },
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from multirate.errors import BetaError, UsageError
 from multirate.terms import GaussianPosterior, Terms
 
-# Terms of a batch and beta, one number or one an example, to nats, [B].
+# Terms of a batch and beta, one number or one an example, to nats, [B]; with the terms' extra loss, if there is any.
 Objective: TypeAlias = Callable[[Terms, float | Tensor], Tensor]
 
 

@@ -54,7 +54,7 @@ class DIPVAE:
     def __call__(self, terms: Terms, beta: float | Tensor) -> Tensor:
         """Return the loss of each example in nats, ``[B]``."""
         posterior = batch_posterior(terms, beta, f"DIP-VAE-{self.kind.upper()}")
-        return terms.distortion + terms.rate + beta * self.penalty(posterior)
+        return terms.with_extra(terms.distortion + terms.rate + beta * self.penalty(posterior))
 
     def penalty(self, posterior: GaussianPosterior) -> Tensor:
         """Return what beta weighs, ``[]``; 0 for whitened latents.

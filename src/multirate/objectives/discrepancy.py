@@ -84,4 +84,5 @@ class InfoVAE:
         """Return the loss of each example in nats, ``[B]``."""
         posterior = batch_posterior(terms, beta, "InfoVAE")
         discrepancy = discrepancies(posterior.sample, self.bandwidths)
-        return terms.distortion + (1 - self.alpha) * terms.rate + (self.alpha + beta - 1) * discrepancy
+        loss = terms.distortion + (1 - self.alpha) * terms.rate + (self.alpha + beta - 1) * discrepancy
+        return terms.with_extra(loss)

@@ -55,4 +55,4 @@ class FreeBits:
                 "[B, Z], or group_rate, [B, G]"
             )
         compared = rates if self.per_example else rates.mean(0)
-        return terms.distortion + beta * rates.where(compared > self.nats, self.nats).sum(-1)
+        return terms.with_extra(terms.distortion + beta * rates.where(compared > self.nats, self.nats).sum(-1))

@@ -46,7 +46,8 @@ class SigmaVAE:
         error = terms.reconstruction.squared_error()
         dimensions = terms.reconstruction.dimensions
         variance = (error.detach().mean() / dimensions).clamp(min=_LEAST_VARIANCE)
-        return 0.5 * dimensions * (math.log(2 * math.pi) + variance.log()) + 0.5 * error / variance + terms.rate
+        loss = 0.5 * dimensions * (math.log(2 * math.pi) + variance.log()) + 0.5 * error / variance + terms.rate
+        return terms.with_extra(loss)
 
 
 def optimal_beta(likelihood: str | None, variance: float) -> float:

@@ -147,4 +147,4 @@ class BetaTCVAE:
         posterior = batch_posterior(terms, beta, "beta-TCVAE")
         split = decompose(posterior, self.dataset_size, self.estimator)
         rate = terms.rate if self.analytic_rate else sum(split, start=torch.zeros_like(terms.rate))
-        return terms.distortion + rate + (beta - 1) * split.total_correlation
+        return terms.with_extra(terms.distortion + rate + (beta - 1) * split.total_correlation)

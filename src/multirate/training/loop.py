@@ -256,6 +256,8 @@ def _describe(
     }
     if isinstance(model, MultiRate):
         about["beta_range"] = [model.beta_range.low, model.beta_range.high]
+        if model.beta_range.weighs != "rate":
+            about["beta_range_weighs"] = model.beta_range.weighs
         about["beta_sampling"] = {"skew": model.beta_range.exponent, "margin": model.beta_range.margin}
         about["gates"] = {
             f"{layer.at} (input)" if layer.on_input else layer.at: f"{layer.channels} {layer.gate}"

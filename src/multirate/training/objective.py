@@ -21,7 +21,7 @@ BLOCK = 16
 class ModelObjective(nn.Module):
     """A model's objective as a ``forward``, for what wraps and compiles forwards.
 
-    A model whose range is of lambda minimises lambda times the objective at beta = 1 / lambda.
+    A model whose range is of lambda minimises the objective at beta = 1 / lambda: of a beta-VAE D + R / lambda.
 
     Args:
         model: plain or multi-rate.

@@ -21,10 +21,8 @@ def response_learning_rate(config: TrainConfig) -> float:
 def optimizer_for(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Make the optimizer of a model's trainable parameters.
 
-    Gates of layers step further than the rest, and weight decay leaves gates and thresholds alone: a gate of 0 is shut.
-
     Args:
-        model: plain or multi-rate.
+        model: plain or multi-rate, in the groups of :func:`parameter_groups`.
         config: of the run.
 
     Returns:
@@ -33,27 +31,56 @@ def optimizer_for(model: nn.Module, config: TrainConfig) -> torch.optim.Optimize
     Raises:
         UsageError: if every parameter is frozen.
     """
-    groups = _parameter_groups(model, config)
+    groups = parameter_groups(
+        model,
+        config.learning_rate,
+        response_learning_rate=response_learning_rate(config),
+        weight_decay=config.weight_decay,
+    )
     betas = (0.9, config.adam_beta2)
     if config.optimizer == "adamax":
         return torch.optim.Adamax(groups, betas=betas)
     return torch.optim.Adam(groups, betas=betas, fused=True)
 
 
-def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module,
+    learning_rate: float = TrainConfig.learning_rate,
+    *,
+    response_learning_rate: float | None = None,
+    weight_decay: float = 0.0,
+) -> list[dict[str, Any]]:
+    """Return a model's trainable parameters in groups, for the optimizer of a loop of one's own; ``fit`` uses the same.
+
+    Gates of layers step further than the rest, and weight decay leaves gates and thresholds alone: a gate of 0 is shut.
+
+    Args:
+        model: plain or multi-rate.
+        learning_rate: step size of the base and of the latents' thresholds.
+        response_learning_rate: step size of the gates of layers; None: 7.5 times ``learning_rate``.
+        weight_decay: of the base's parameters.
+
+    Returns:
+        Groups with ``params``, ``lr`` and ``weight_decay``, as ``torch.optim`` takes them.
+
+    Raises:
+        UsageError: if every parameter is frozen.
+    """
+    if response_learning_rate is None:
+        response_learning_rate = RESPONSE_LEARNING_RATE_FACTOR * learning_rate
     named = dict(model.response.named_parameters()) if isinstance(model, MultiRate) else {}
     gates = [parameter for name, parameter in named.items() if name != "thresholds"]
     of_response = {id(parameter) for parameter in named.values()}
     base = [parameter for parameter in model.parameters() if id(parameter) not in of_response]
     thresholds = [parameter for name, parameter in named.items() if name == "thresholds"]
     parts = (
-        (base, config.learning_rate, config.weight_decay),
-        (thresholds, config.learning_rate, 0.0),
-        (gates, response_learning_rate(config), 0.0),
+        (base, learning_rate, weight_decay),
+        (thresholds, learning_rate, 0.0),
+        (gates, response_learning_rate, 0.0),
     )
     groups = [
-        {"params": [p for p in parameters if p.requires_grad], "lr": learning_rate, "weight_decay": decay}
-        for parameters, learning_rate, decay in parts
+        {"params": [p for p in parameters if p.requires_grad], "lr": step_size, "weight_decay": decay}
+        for parameters, step_size, decay in parts
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:

@@ -188,17 +188,19 @@ class Session:
         self._count_halvings()
 
     def _measure(self, validation: Source) -> None:
-        betas = [self.config.beta]
+        betas = weights = [self.config.beta]
         if isinstance(self.model, MultiRate):
-            betas = self.model.beta_range.grid(self.config.validation_betas).tolist()
+            served = self.model.beta_range
+            weights = sorted(served.grid(self.config.validation_betas).tolist(), key=served.beta_of)
+            betas = [served.beta_of(weight) for weight in weights]
         sums = torch.zeros(len(betas), 2, dtype=torch.float64, device=self.accelerator.device)
         with evaluating(self.model):
             for index, first in enumerate(range(0, len(validation), self.batch_size)):
                 chosen = torch.arange(first, min(first + self.batch_size, len(validation)))
                 x = self._to_device(validation.batch(chosen))
-                for row, beta in enumerate(betas):
+                for row, weight in enumerate(weights):
                     with seeded(self.config.seed, "validation", index):
-                        terms = terms_at(self.model, x, beta)
+                        terms = terms_at(self.model, x, weight)
                     sums[row] += torch.stack([terms.rate.sum(), terms.distortion.sum()])
         for beta, (rate, distortion) in zip(betas, (sums / len(validation)).tolist(), strict=True):
             line = {
@@ -366,7 +368,7 @@ class Session:
 
     def _beta_in_words(self) -> str:
         if isinstance(self.model, MultiRate):
-            return f"beta in {self.model.beta_range}"
+            return f"{self.model.beta_range.name} in {self.model.beta_range}"
         return f"beta {self.config.beta:g}"
 
     def _remedy(self, magnitude: float = 0.0) -> str:

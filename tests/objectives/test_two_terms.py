@@ -1,0 +1,112 @@
+"""Two losses in the place of distortion and rate: a trade-off with a known front, and what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import multirate as mr
+from multirate.errors import UsageError
+from multirate.objectives import TwoTerms
+
+
+class Shift(nn.Module):
+    """A network that gives one number an example, the same for all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(1, 1, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(torch.zeros(len(x), 1, dtype=x.dtype)).squeeze(1)
+
+
+def parabolas(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Two parabolas with minima at 0 and 1: A + lambda B is least at lambda / (1 + lambda)."""
+    y = module(x)
+    return y.square(), (y - 1).square()
+
+
+X = torch.zeros(16, 1, dtype=torch.float64)
+
+
+def converted(**options: Any) -> mr.MultiRate:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        both = TwoTerms(Shift(), parabolas, **options)
+        return mr.convert(both, mr.BetaRange(0.1, 10.0), encoder="module", decoder=())
+
+
+def test_the_first_loss_is_the_distortion_and_the_second_the_rate() -> None:
+    both = TwoTerms(Shift(), lambda module, x: (x.sum(1), 2 * x.sum(1)))
+    x = torch.arange(6.0, dtype=torch.float64).reshape(3, 2)
+
+    terms = both.terms(x)
+
+    assert terms.distortion.tolist() == [1.0, 5.0, 9.0]
+    assert terms.rate.tolist() == [2.0, 10.0, 18.0]
+    assert terms.objective(0.5).tolist() == [2.0, 10.0, 18.0]
+    assert torch.equal(both(x), both.module(x))
+
+
+@pytest.mark.slow
+def test_one_run_gives_the_whole_front_of_two_parabolas() -> None:
+    model = converted()
+    mr.fit(model, X, epochs=700, batch_size=16, learning_rate=1e-2, progress=False)
+
+    curve = mr.evaluate(model, X, betas=9, progress=False)
+
+    # At the optimum A = (lambda / (1 + lambda))^2 and B = 1 / (1 + lambda)^2.
+    np.testing.assert_allclose(np.sqrt(curve.distortions), curve.betas / (1 + curve.betas), atol=0.01)
+    np.testing.assert_allclose(np.sqrt(curve.rates), 1 / (1 + curve.betas), atol=0.01)
+    folded = mr.fold(model, 3.0)
+    assert isinstance(folded, TwoTerms)
+    assert folded.module(X[:1]).item() == pytest.approx(0.75, abs=0.01)
+
+
+def test_a_loss_of_the_whole_batch_is_each_examples_and_asks_for_one_weight_a_batch() -> None:
+    from multirate.objectives import beta_vae
+    from multirate.training.objective import one_beta_a_step
+
+    def with_distance(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = module(x)
+        return y.square(), (y.mean() - 1).square()
+
+    both = TwoTerms(Shift(), with_distance, couples_examples=True)
+    terms = both.terms(X[:3])
+
+    assert terms.rate.tolist() == [terms.rate[0].item()] * 3
+    model = mr.convert(both, mr.BetaRange(), encoder="module", decoder=())
+    assert one_beta_a_step(model, beta_vae)
+    assert not one_beta_a_step(converted(), beta_vae)
+
+
+def test_a_module_of_losses_is_part_of_the_model_and_a_function_is_not() -> None:
+    class Losses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.sum(1) * self.scale, x.sum(1)
+
+    assert "losses.scale" in TwoTerms(Shift(), Losses()).state_dict()
+    assert set(TwoTerms(Shift(), parabolas).state_dict()) == {"module.net.weight", "module.net.bias"}
+
+
+WRONG = [
+    (lambda m, x: x.sum(1), "must return two tensors, A and B; got Tensor"),
+    (lambda m, x: (x.sum(1),), "a tuple of 1: Tensor"),
+    (lambda m, x: (x.sum(1), 3.0), "a tuple of 2: Tensor, float"),
+    (lambda m, x: (x, x.sum(1)), r"loss A must be one number an example, \[3\]; got \[3, 2\]: sum over all but"),
+    (lambda m, x: (x.sum(1), x.sum()), r"loss B .* got \[\].*couples_examples=True"),
+    (lambda m, x: (x.sum(1)[:1], x.sum(1)), r"loss A .* got \[1\]"),
+]
+
+
+@pytest.mark.parametrize(("losses", "message"), WRONG, ids=[message[:24] for _, message in WRONG])
+def test_losses_that_are_not_two_numbers_an_example_are_refused(losses: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TwoTerms(Shift(), losses).terms(torch.ones(3, 2))
