@@ -220,10 +220,13 @@ def test_trackio_keeps_a_run_on_this_machine(digits: torch.Tensor, tmp_path: Pat
         "x = torch.rand(64, 1, 8, 8).round()\n"
         "mr.fit(m, x, val=x[:32], out='run', epochs=2, batch_size=32, log_every=1, device='cpu', progress=False,\n"
         "       trackers=['trackio'], pictures=pictures)\n"
-        "import trackio\n"
-        "run = trackio.Api().runs('multirate')[0]\n"
-        "names = set(run.metrics())\n"
+        "from trackio.sqlite_storage import SQLiteStorage\n"
+        "(run,) = SQLiteStorage.get_runs('multirate')\n"
+        "assert run == 'run', run\n"
+        "lines = SQLiteStorage.get_logs('multirate', run)\n"
+        "names = {name for line in lines for name in line}\n"
         "assert {'train/loss', 'validation/rate/beta=0.1', 'curve', 'samples'} <= names, names\n"
+        "assert [line['step'] for line in lines if 'train/loss' in line] == [1, 2, 3, 4], lines\n"
     )
     environment = {"TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", script]
