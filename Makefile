@@ -13,7 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/quickstart
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n $(WORKERS)
+# The explorer's runtime for the tests that run it in a browser, where npm has fetched it.
+RUNTIME = $(wildcard $(CURDIR)/$(VENV)/onnxruntime-web-1.30.0.tgz)
+PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(if $(RUNTIME),MULTIRATE_ONNXRUNTIME_WEB=$(RUNTIME)) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DELETE_ON_ERROR:
 .PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format clean
@@ -37,6 +39,7 @@ $(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@command -v npm > /dev/null && cd $(VENV) && npm pack --silent onnxruntime-web@1.30.0 > /dev/null || echo "no npm: tests of the explorer in a browser will be skipped"
 	@touch $@
 
 test: dev

@@ -46,8 +46,8 @@ ARROWS = (
     ),
     ("report",),
     ("experiments",),
-    ("cli",),
     ("integrations",),
+    ("cli",),
 )
 RANK = {name: rank for rank, group in enumerate(ARROWS) for name in group}
 

@@ -11,8 +11,10 @@ COMMANDS: dict[str, str] = {
     "choose": "find the beta of a wanted rate or distortion, or of the best of a measure",
     "collapse": "say at which beta each latent dies, where the curve moves, how far a bound is",
     "fold": "write the plain VAE of one beta",
+    "export": "take a run's model away: ONNX, torch.export, Hugging Face Hub",
     "text": "write sentences with a text run: reconstructions, samples, interpolations",
     "plot": "draw a run's curve again, with or without baselines",
     "reproduce": "make a figure or table of the paper, with its claims: fig1, fig4, ..., table2",
     "report": "write a run's self-contained report.html",
+    "explore": "make and serve a page on which one drags beta and sees what the model makes",
 }

@@ -18,6 +18,7 @@ from multirate.report.page import (
     Code,
     Facts,
     Fold,
+    Link,
     Notice,
     Picture,
     Report,
@@ -26,7 +27,7 @@ from multirate.report.page import (
     Text,
     page,
 )
-from multirate.report.run import RunFiles, read_run
+from multirate.report.run import EXPLORER, RunFiles, read_run
 from multirate.report.style import to_svg
 from multirate.text import spoken
 
@@ -82,6 +83,7 @@ def _report(run: RunFiles) -> Report:
     facts = [f"measured {run.measured}" if run.measured else "", f"multirate {version}" if version else ""]
     sections = [
         _curve_section(run),
+        _explorer_section(run),
         _comparison_section(run),
         None if run.collapse is None else collapse_section(run.collapse),
         _pictures_section(run),
@@ -209,6 +211,19 @@ def _curve_section(run: RunFiles) -> Section:
     except DataError:
         pass
     return Section("Rate-distortion curve", tuple(blocks))
+
+
+def _explorer_section(run: RunFiles) -> Section | None:
+    if not run.explorer:
+        return None
+    blocks = (
+        Link(
+            "Drag β and see the point move, the pictures change and the latents switch off:", "the explorer", EXPLORER
+        ),
+        Text("Its page comes from a web server. This command makes it again and serves it on this machine:"),
+        Code(f"multirate explore {_quoted(run)}"),
+    )
+    return Section("Explorer", blocks)
 
 
 def _comparison_section(run: RunFiles) -> Section | None:

@@ -92,6 +92,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A sentence that ends in a link to a file beside the page.
+
+    Args:
+        text: before the link.
+        label: of the link.
+        address: relative, and escaped where it has to be.
+    """
+
+    text: str
+    label: str
+    address: str
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks that open on request."""
 
@@ -99,7 +114,7 @@ class Fold:
     blocks: "tuple[Block, ...]"
 
 
-Block: TypeAlias = Text | Bullets | Notice | Code | Facts | Picture | Table | Fold
+Block: TypeAlias = Text | Bullets | Notice | Code | Facts | Picture | Table | Link | Fold
 
 
 @dataclass(frozen=True)
@@ -210,6 +225,8 @@ def _block(block: Block) -> str:
             return f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
         case Facts(pairs):
             return f'<dl class="facts">{"".join(f"<dt>{escape(n)}</dt><dd>{escape(v)}</dd>" for n, v in pairs)}</dl>'
+        case Link(text, label, address):
+            return f'<p>{escape(text)} <a href="{escape(address)}">{escape(label)}</a></p>'
         case Fold(summary, inner):
             return f"<details>\n<summary>{escape(summary)}</summary>\n{_blocks(inner)}\n</details>"
         case Picture():

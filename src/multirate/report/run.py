@@ -16,6 +16,8 @@ from multirate.errors import DataError, UsageError
 from multirate.fairness import incompatible
 from multirate.files import read_json
 
+# Of a run's folder, where the explorer lies.
+EXPLORER = "explorer/index.html"
 # Drawn anew inside the page, from the curves themselves.
 _REDRAWN = ("rate_distortion", "against_beta", "gaps", "training")
 
@@ -36,6 +38,7 @@ class RunFiles:
         left_out: why baselines that are there do not appear, a sentence each.
         collapse: of ``collapse.json`` if it is of this curve, or else of the curve alone; None without a curve.
         measured: day of ``curve.json``, or an empty string.
+        explorer: whether the folder holds the explorer's page.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class RunFiles:
     left_out: list[str]
     collapse: Collapse | None
     measured: str
+    explorer: bool = False
 
 
 def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
@@ -85,6 +89,7 @@ def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
         left_out=left_out,
         collapse=None if curve is None else _collapse(folder / "collapse.json", curve),
         measured="" if changed is None else f"{changed:%d %B %Y}",
+        explorer=(folder / EXPLORER).is_file(),
     )
 
 
