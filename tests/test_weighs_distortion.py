@@ -72,6 +72,8 @@ def test_the_curve_has_beta_and_lambda_in_increasing_beta(data: Tensor, tmp_path
     assert mr.Curve.load(curve.save(tmp_path / "curve.json")) == curve
     assert curve.details["beta_range"] == pytest.approx([0.4, 10.0])
     assert curve.details["lambda_range"] == [0.1, 2.5]
+    lines = str(mr.evaluate(model, data, betas=[0.1234], measures=(), progress=False)).splitlines()
+    assert lines[-1].split()[-1] == "0.123"
     between = curve.at(1.0)
     assert (between["beta"], between["lambda"]) == (1.0, 1.0)
     grid = mr.evaluate(model, data, betas=4, progress=False)

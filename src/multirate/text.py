@@ -17,8 +17,8 @@ def spoken(name: str) -> str:
 
 
 def format_measure(name: str, value: float) -> str:
-    """Write one value for people: beta in 3 significant digits, counts whole, nats and others with 2 decimals."""
-    if name == "beta":
+    """Write one value for people: beta and lambda in 3 digits, counts whole, nats and others with 2 decimals."""
+    if name in ("beta", "lambda"):
         return f"{value:.3g}"
     if "kernel_distance[" in name or name in ("kid", "reconstruction_kid"):
         return f"{value:.4f}"

@@ -107,7 +107,7 @@ class RunSpec:
                     "plain one; leave one of them out"
                 )
 
-    def range_options(self) -> dict[str, float]:
+    def range_options(self) -> dict[str, Any]:
         """Return the keywords of :class:`multirate.BetaRange`."""
         chosen = {"skew": self.beta_skew, "margin": self.beta_margin}
         given = {name: value for name, value in chosen.items() if value is not None}
