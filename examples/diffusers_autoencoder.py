@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import multirate as mr
@@ -234,9 +235,7 @@ def sharpened(model: mr.MultiRate, train_data: Source, test: Source, steps: int,
     print(f"{steps} steps against a discriminator, whose loss went from {losses[0]:.2f} to {losses[-1]:.2f}")
     print(f"distance of features at beta {', '.join(f'{b:g}' for b in betas)}: {before} before, {distances()} after")
     if out is not None:
-        save(
-            image_grid(_shown(reconstructions(model, x[:8], SHOWN)), SHOWN, inputs=_shown(x[:8])), out / "sharpened.png"
-        )
+        save(strips(model, x[:8]), out / "sharpened.png")
 
 
 def _encoded(model: mr.MultiRate, x: Tensor, beta: float) -> Tensor:
@@ -245,8 +244,12 @@ def _encoded(model: mr.MultiRate, x: Tensor, beta: float) -> Tensor:
     return mean
 
 
-def _shown(pictures: object) -> object:
-    return (torch.as_tensor(pictures) / 2 + 0.5).clamp(0, 1).numpy()
+def strips(model: mr.MultiRate, x: Tensor) -> Figure:
+    """Draw images and their reconstructions, a row a beta."""
+    rows, inputs = (torch.as_tensor(row) / 2 + 0.5 for row in (reconstructions(model, x, SHOWN), x))
+    figure = image_grid(rows.numpy(), SHOWN, inputs=inputs.numpy())
+    figure.get_layout_engine().set(rect=(0.05, 0, 0.95, 1))  # room for betas such as 1e-07
+    return figure
 
 
 def write(
@@ -267,7 +270,7 @@ def write(
     dedicated.save(out / "dedicated.json")
     (out / "comparison.txt").write_text(f"{comparison}\n", encoding="utf-8")
     save(rate_distortion(curve, dedicated), out / "rate_distortion.png")
-    save(image_grid(_shown(reconstructions(model, x, SHOWN)), SHOWN, inputs=_shown(x)), out / "reconstructions.png")
+    save(strips(model, x), out / "reconstructions.png")
 
 
 # %%

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from multirate.terms import Terms
     from multirate.training.config import TrainConfig
     from multirate.training.loop import Run, fit
+    from multirate.training.optimizer import parameter_groups
     from multirate.wrapper import MultiRate
 
     __version__: str
@@ -52,6 +53,7 @@ __all__ = [
     "metrics",
     "models",
     "objectives",
+    "parameter_groups",
     "plan",
     "save",
     "theory",
@@ -81,6 +83,7 @@ _WHERE = {
     "metrics": "metrics:",
     "models": "models:",
     "objectives": "objectives:",
+    "parameter_groups": "training.optimizer",
     "plan": "plan",
     "save": "saving",
     "theory": "theory:",

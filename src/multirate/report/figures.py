@@ -227,7 +227,8 @@ def image_grid(
     count, height, width = rows[0].shape[:3]
     cell = min(0.72, 6.6 / count)
     with style():
-        figure = new_figure(0.95 + cell * count, (0.42 if title else 0.1) + cell * 1.04 * len(rows) * height / width)
+        margin = 0.95 + 0.07 * max(0, max(map(len, labels)) - len("β = 0.046"))
+        figure = new_figure(margin + cell * count, (0.42 if title else 0.1) + cell * 1.04 * len(rows) * height / width)
         ratios = [height] * len(rows)
         panels = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": ratios})[:, 0]
         layout: Any = figure.get_layout_engine()
