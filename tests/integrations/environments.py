@@ -19,21 +19,25 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "compressai": ("compressai", ("tests/integrations/test_compressai.py",), ("compressai", "numpy")),
     "pythae": ("pythae", ("tests/integrations/test_pythae.py",), ("pythae", "numpy")),
-    "scvi": ("scvi", ("tests/integrations/test_scvi.py",), ("scvi-tools", "scanpy", "lightning", "numpy")),
+    "scvi": (
+        "scvi",
+        ("tests/integrations/test_scvi.py", "tests/integrations/test_silhouettes.py"),
+        ("scvi-tools", "scanpy", "lightning", "numpy"),
+    ),
     "trackers": (
         "tensorboard,trackio,wandb",
         ("tests/training/test_tracking.py",),
         ("tensorboard", "trackio", "wandb", "accelerate"),
     ),
 }
-PAGE_TESTS = "tests/docs/test_code_blocks.py"
+PAGE_TEST = "tests/docs/test_code_blocks.py::test_the_blocks_of_a_page_run_in_order"
 
 
 def run(name: str) -> int:
     """Run the tests of one environment, and the blocks of its page, and write what came of it."""
     _, tests, libraries = ENVIRONMENTS[name]
     page = f"docs/integrations/{name}.md"
-    chosen = [*tests, *([PAGE_TESTS, "--page", page] if (ROOT / page).exists() else [])]
+    chosen = [*tests, *([f"{PAGE_TEST}[{page}]"] if (ROOT / page).exists() else [])]
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.xml"
         options = ["-p", "no:cacheprovider", f"--junitxml={report}"]

@@ -27,8 +27,11 @@ MODELS = {
     "convnet": lambda: models.convnet(shape=(3, 32, 32), latents=3, likelihood="gaussian_learned"),
     "resnet": lambda: models.resnet(shape=(1, 28, 28), latents=4),
 }
-# The exporter's own, in copying what it traced.
-pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")
+# The exporter's own: in copying what it traced, and, strict, of the gates that a call sets and takes away again.
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings(r"ignore:While compiling, we found certain side effects.*_active:UserWarning"),
+]
 
 
 def multirate(make, seed=3):
