@@ -1,7 +1,9 @@
 """ONNX files against the model itself, in ONNX Runtime."""
 
+import importlib
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ import onnxruntime  # noqa: E402
 from multirate.integrations import onnx as exporter  # noqa: E402
 from multirate.integrations.onnx import check_onnx, export_onnx, write  # noqa: E402
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx_digits.py"
 RANGE = mr.BetaRange(0.01, 10.0)
 BETAS = (0.01, 0.02, 0.3, 1.0, 4.0, 10.0, 13.5)
 OUTSIDE = (0.0, -1.0, 0.0099, 13.6, float("inf"), float("nan"))
@@ -512,3 +515,12 @@ def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match=r"cannot write .*choose another folder"):
         write(Pair(), {"x": torch.ones(2, 5)}, ["y", "z"], tmp_path / "file" / "f.onnx", dynamic={})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.slow
+def test_the_example_makes_the_curve_of_the_files(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
+    found = importlib.import_module(EXAMPLE.stem).main(epochs=2, betas=3, samples=40, out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.json", "rate_distortion.png", "numbers.json"}
+    assert found["largest_difference"] <= TOLERANCE and found["objective_gap"] < 0.3
+    assert len(mr.Curve.load(tmp_path / "curve.json")) == 3

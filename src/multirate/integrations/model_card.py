@@ -94,7 +94,9 @@ def _how(model: nn.Module, card: Card) -> str:
     base = base_of(model)
     own = built_in(base)[0] is None
     given = f", base={type(base).__name__}(...)" if own else ""
-    lines = ["import multirate as mr", "from multirate.integrations import hub", ""]
+    lines = ["import multirate as mr"]
+    lines += ["from multirate.data.vocabulary import Vocabulary"] if card.vocabulary else []
+    lines += ["from multirate.integrations import hub", ""]
     lines += [f'model = hub.from_pretrained("{card.name}"{given})']
     if isinstance(model, MultiRate):
         middle = f"{(model.beta_range.low * model.beta_range.high) ** 0.5:.3g}"
@@ -105,7 +107,7 @@ def _how(model: nn.Module, card: Card) -> str:
     else:
         lines += ["model(x)"]
     if card.vocabulary:
-        lines += [f'words = mr.data.Vocabulary.load(hub.download("{card.name}") / "vocabulary.json")']
+        lines += [f'words = Vocabulary.load(hub.download("{card.name}") / "vocabulary.json")']
     text = "## Use\n\n```python\n" + "\n".join(lines) + "\n```\n\nTensors and JSON are all that is read."
     return (
         f"{text} `{type(base).__name__}` is its author's own class: pass an instance of it as `base`." if own else text
