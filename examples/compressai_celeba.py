@@ -1,3 +1,5 @@
+"""One learned image codec for a range of lambda: CompressAI's scale hyperprior, with real files of five codecs."""
+
 # %% [markdown]
 # # One learned image codec for a range of lambda
 #

@@ -78,6 +78,7 @@ def milliseconds(model: mr.MultiRate, folder: Path, x: torch.Tensor) -> dict[str
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(folder / "reconstruction.onnx", options)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found = {}
     for count in (1, 64):
@@ -87,6 +88,7 @@ def milliseconds(model: mr.MultiRate, folder: Path, x: torch.Tensor) -> dict[str
             eager = seconds(lambda images=images, betas=betas: model(images, beta=betas))
         there = seconds(lambda inputs=inputs: session.run(None, inputs))
         found[f"batch of {count}"] = {"torch": round(1000 * eager, 3), "onnxruntime": round(1000 * there, 3)}
+    torch.set_num_threads(threads)
     return found
 
 

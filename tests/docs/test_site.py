@@ -120,7 +120,7 @@ def public_names() -> list[str]:
         module = importlib.import_module(space)
         own = [name for name in vars(module) if not name.startswith("_") and _of(module.__name__, vars(module)[name])]
         names += [f"{space}.{name}" for name in own]
-    modules = {f"multirate.{name}" for name in ("data", "models", "objectives", "theory", "errors")}
+    modules = {f"multirate.{name}" for name in ("data", "metrics", "models", "objectives", "theory", "errors")}
     return [name for name in names if name not in modules]
 
 

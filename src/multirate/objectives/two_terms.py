@@ -1,5 +1,6 @@
 r"""Any objective of two terms, :math:`A + \lambda B`, as what training and curves ask for."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,8 @@ class TwoTerms(nn.Module):
         module: any network.
         losses: from the network and a batch of the data to A and B of each example, ``[B]`` each; one of them may be a
             number of the whole batch, ``[]``, such as a distance between sets. If it is a module, it is part of this
-            one: its parameters are trained and kept unless they are frozen. What a function refers to is not.
+            one: its parameters are trained and kept unless they are frozen. Anything else, and what it refers to, such
+            as a feature network, is not: copies of this module share it, and it stays where it is.
         couples_examples: whether an example's losses depend on the rest of its batch. Training then draws one weight a
             batch; so it does without being told if the batch has one weight for another reason.
 
@@ -44,6 +46,15 @@ class TwoTerms(nn.Module):
         self.module = module
         self.losses = losses
         self.couples_examples = couples_examples
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TwoTerms":
+        """Copy the network, and share losses that are no module with the copy."""
+        if not isinstance(self.losses, nn.Module):
+            memo[id(self.losses)] = self.losses
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network."""
