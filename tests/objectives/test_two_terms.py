@@ -96,6 +96,28 @@ def test_a_module_of_losses_is_part_of_the_model_and_a_function_is_not() -> None
     assert set(TwoTerms(Shift(), parabolas).state_dict()) == {"module.net.weight", "module.net.bias"}
 
 
+def test_copies_share_losses_that_are_no_module_and_copy_the_network() -> None:
+    class Losses:
+        def __init__(self) -> None:
+            self.calls, self.features = 0, nn.Linear(1, 1)
+
+        def __call__(self, module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+            self.calls += 1
+            return parabolas(module, x)
+
+    losses = Losses()
+    both = TwoTerms(Shift(), losses)
+    model = mr.convert(both, mr.BetaRange(), encoder="module", decoder=())
+    mr.fold(model, 1.0).terms(X)
+    model.terms(X, beta=1.0)
+
+    assert losses.calls == 2
+    assert model.base.losses is losses
+    assert model.base.module is not both.module
+    assert model.base.module.net.weight is not both.module.net.weight
+    assert "losses" not in " ".join(model.state_dict())
+
+
 WRONG = [
     (lambda m, x: x.sum(1), "must return two tensors, A and B; got Tensor"),
     (lambda m, x: (x.sum(1),), "a tuple of 1: Tensor"),
