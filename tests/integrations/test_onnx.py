@@ -5,10 +5,21 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.integrations.exported import (
+    TOLERANCE,
+    assert_close,
+    built,
+    data,
+    multirate,
+    run,
+    session,
+    shapes,
+    tensor,
+    written,
+)
+from torch import nn
 
 import multirate as mr
 from multirate import models
@@ -17,77 +28,27 @@ from multirate.integrations.parts import parts_of
 from multirate.models.decoding import END, PAD, START
 from multirate.models.hierarchical.configurations import Configuration
 from multirate.models.hierarchical.model import NVAE
-from multirate.seeding import generator, seeded
+from multirate.seeding import generator
 from multirate.terms import gaussian_kl
 
 for library in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(library, reason=f"{library} is not installed: pip install 'multirate[onnx]'")
 
 import onnx  # noqa: E402  # after the skip
-import onnxruntime  # noqa: E402
 
 from multirate.integrations import onnx as exporter  # noqa: E402
-from multirate.integrations.onnx import check_onnx, export_onnx, write  # noqa: E402
+from multirate.integrations.onnx import check_onnx, export_onnx  # noqa: E402
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx_digits.py"
-RANGE = mr.BetaRange(0.01, 10.0)
 BETAS = (0.01, 0.02, 0.3, 1.0, 4.0, 10.0, 13.5)
 OUTSIDE = (0.0, -1.0, 0.0099, 13.6, float("inf"), float("nan"))
 FOLDED_AT = 0.7
-TOLERANCE = 1e-5
 LIMIT = 12
 SENTENCES = torch.tensor([[5, 6, 9, END, PAD, PAD], [7, END, PAD, PAD, PAD, PAD], [4, 8, 1, 5, 10, END]])
 IMAGE_MODELS = {
     "convnet": lambda: models.convnet(shape=(3, 32, 32), latents=3, likelihood="gaussian_learned"),
     "resnet": lambda: models.resnet(shape=(1, 28, 28), latents=4),
 }
-
-
-def multirate(base, seed=3):
-    """Convert, and move the gates from their start, so that they differ from beta to beta."""
-    model = mr.convert(base, RANGE)
-    with seeded(seed), torch.no_grad():
-        for name, parameter in model.response.named_parameters():
-            parameter.add_(torch.randn_like(parameter) * (0.02 if name == "thresholds" else 0.1))
-    return model.eval()
-
-
-def built(make):
-    with seeded(0):
-        return make()
-
-
-def data(shape, count=5):
-    return torch.rand(count, *shape, generator=generator(1, "data"))
-
-
-def session(path):
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-
-def run(path, **inputs):
-    """Return a file's outputs by name."""
-    file = session(path)
-    arrays = {name: np.asarray(x.detach() if isinstance(x, Tensor) else x) for name, x in inputs.items()}
-    return dict(zip([o.name for o in file.get_outputs()], map(torch.from_numpy, file.run(None, arrays)), strict=True))
-
-
-def shapes(path):
-    return {value.name: value.shape for value in session(path).get_inputs()}
-
-
-def written(model, name, folder, example):
-    """Write one part of a model."""
-    (part,) = (part for part in parts_of(model, example) if part.name == name)
-    return write(part.module, part.inputs, part.outputs, folder / f"{name}.onnx", dynamic=part.dynamic)
-
-
-def tensor(*betas):
-    return torch.tensor(betas, dtype=torch.float32)
-
-
-def assert_close(found, expected):
-    torch.testing.assert_close(found, expected.detach().to(found.dtype), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.fixture(scope="module")
@@ -411,110 +372,6 @@ def test_a_missing_library_is_named_with_its_extra(library, tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(UsageError, match=rf"needs {library}, which is not installed; .* 'multirate\[onnx\]'"):
         export_onnx(models.linear(shape=(4,), latents=2), tmp_path, example=data((4,)))
-
-
-class Near(nn.Module):
-    """Functions whose value near 0, or at large negative numbers, is lost by adding or subtracting 1."""
-
-    def forward(self, x):
-        return torch.expm1(x), torch.log1p(x.abs()), nn.functional.softplus(x), nn.functional.softplus(x, 2.0, 5.0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_small_numbers_keep_their_digits(dtype, tmp_path):
-    x = torch.tensor([0.0, 1e-30, 1e-12, -1e-7, 3e-4, -0.1, 1.0, -5.0, -17.0, -40.0, 19.0, 30.0], dtype=dtype)
-    names = ["expm1", "log1p", "softplus", "softplus_2"]
-    found = run(write(Near(), {"x": x}, names, tmp_path / "y.onnx", dynamic={"x": {0: "n"}}), x=x)
-    y = x.double().numpy()
-    truth = [np.expm1(y), np.log1p(np.abs(y)), np.logaddexp(y, 0.0), np.logaddexp(2 * y, 0.0) / 2]
-    for name, exact in zip(names, truth, strict=True):
-        loose = 1e-4 if name == "softplus_2" else 0.0  # torch's own definition drops log1p(e^-5) above its threshold
-        torch.testing.assert_close(
-            found[name].double(), torch.from_numpy(exact), rtol=max(16 * torch.finfo(dtype).eps, loose), atol=0.0
-        )
-
-
-class Fixed(nn.Module):
-    def forward(self, x):
-        return x.reshape(3, 4) * 2
-
-
-class Branch(nn.Module):
-    def forward(self, x):
-        return x if x.sum() > 0 else -x
-
-
-class Pair(nn.Module):
-    def forward(self, x):
-        return x, x + 1
-
-
-class Mean(nn.Module):
-    """A value inside has the name of an output, another that of an input."""
-
-    def forward(self, a):
-        return a.mean(1) * 2, a.sum(1)
-
-
-@pytest.mark.slow
-def test_names_inside_do_not_clash_with_those_outside(tmp_path):
-    x = data((4,), 3)
-    write(Mean(), {"sum_1": x}, ["mean", "mul"], tmp_path / "m.onnx", dynamic={"sum_1": {0: "batch"}})
-    found = run(tmp_path / "m.onnx", sum_1=x)
-    assert_close(found["mean"], x.mean(1) * 2)
-    assert_close(found["mul"], x.sum(1))
-
-
-@pytest.mark.slow
-def test_one_example_and_two_dynamic_axes_are_enough(tmp_path):
-    write(nn.ReLU(), {"x": torch.zeros(1, 1)}, ["y"], tmp_path / "y.onnx", dynamic={"x": {0: "batch", 1: "width"}})
-    assert shapes(tmp_path / "y.onnx") == {"x": ["batch", "width"]}
-    assert run(tmp_path / "y.onnx", x=torch.ones(3, 5))["y"].shape == (3, 5)
-
-
-@pytest.mark.slow
-def test_the_same_module_gives_the_same_file(tmp_path):
-    files = [
-        write(Mean(), {"a": data((4,))}, ["b", "c"], tmp_path / name, dynamic={"a": {0: "batch"}}).read_bytes()
-        for name in ("1.onnx", "2.onnx")
-    ]
-    assert files[0] == files[1]
-
-
-REFUSED = [
-    (Fixed(), ["y"], {"x": {0: "batch"}}, ConversionError, "Fixed takes 'x' with axis 0 of 3 only, which was to be"),
-    (Branch(), ["y"], {"x": {0: "batch"}}, ConversionError, "Branch cannot be exported to ONNX: "),
-    (Pair(), ["y"], {}, ConversionError, "Pair returns 2 tensors for the names y"),
-    (Pair(), ["y", "x"], {}, UsageError, "two of the inputs and outputs have one name in x, y, x"),
-    (nn.ReLU(), ["y"], {"z": {0: "batch"}}, UsageError, "dynamic names 'z', which is no input; the inputs are x"),
-    (nn.ReLU(), ["y"], {"x": {2: "batch"}}, UsageError, r"dynamic names axis 2 of 'x', whose shape is \[3, 4\]"),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module", "outputs", "dynamic", "error", "message"), REFUSED, ids=[message for *_, message in REFUSED]
-)
-def test_what_cannot_be_written_is_refused_in_one_line(module, outputs, dynamic, error, message, tmp_path):
-    with pytest.raises(error, match=message) as found:
-        write(module, {"x": torch.ones(3, 4)}, outputs, tmp_path / "f.onnx", dynamic=dynamic)
-    assert "\n" not in str(found.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_more_weights_than_one_file_holds_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter, "_LARGEST", 100)
-    with pytest.raises(ConversionError, match=r"the weights take 120 bytes; one ONNX file holds 100"):
-        write(nn.Linear(5, 5), {"x": torch.ones(2, 5)}, ["y"], tmp_path / "f.onnx", dynamic={})
-
-
-@pytest.mark.slow
-def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write .*choose another folder"):
-        write(Pair(), {"x": torch.ones(2, 5)}, ["y", "z"], tmp_path / "file" / "f.onnx", dynamic={})
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.slow
