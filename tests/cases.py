@@ -99,10 +99,14 @@ RECURRENT = [
 ALL = FEED_FORWARD + RECURRENT
 
 
-def randomized(case: Case, response: str = "film", dtype: torch.dtype = torch.float64) -> MultiRate:
-    """Convert a case and move its gates away from where they start."""
-    model = convert(case.build(dtype), RANGE, response=response).eval()
+def moved(model: MultiRate, dtype: torch.dtype = torch.float32) -> MultiRate:
+    """Move a model's gates away from where they start."""
     with torch.no_grad():
         for parameter in model.response.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, dtype=dtype, generator=torch.Generator().manual_seed(2)))
-    return model
+    return model.eval()
+
+
+def randomized(case: Case, response: str = "film", dtype: torch.dtype = torch.float64) -> MultiRate:
+    """Convert a case and move its gates away from where they start."""
+    return moved(convert(case.build(dtype), RANGE, response=response), dtype)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.cli.conftest import SMALL
 from tests.docs import blocks
 from tests.docs.blocks import ROOT, Command, name_of
 
@@ -69,9 +70,11 @@ def test_the_blocks_of_a_page_run_in_order(page: Path, folder: Path) -> None:
     module = MODULES.get(name_of(page))
     if module and importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
+    found, text = blocks.examples(page), page.read_text(encoding="utf-8")
+    assert len(found) == text.count("\n```python\n") + text.count("\n<!-- run:\n")
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # as in a reader's own Python
-        for example in blocks.examples(page):
+        for example in found:
             example.evaluate()
     if os.environ.get("MULTIRATE_REGENERATE") and page.stem == "quickstart":
         shutil.copyfile(folder / "curve.png", ROOT / "docs" / "pictures" / "quickstart.png")
@@ -224,37 +227,26 @@ def test_the_chain_of_commands_in_the_readme_runs(
     Digits for MNIST, a small MLP for the ResNet, two epochs; the rate is one that this curve reaches.
     """
     monkeypatch.chdir(tmp_path)
-    small = [
-        "--data",
-        "digits",
-        "--model",
-        "mlp",
-        "--hidden",
-        "32",
-        "--latents",
-        "4",
-        "--epochs",
-        "2",
-        "--batch-size",
-        "64",
-    ]
     done = []
     for command in blocks.commands(ROOT / "README.md", ["multirate"]):
         words = list(command.words[1:])
         if "--model" in words and "resnet" not in words:
             continue  # text and colour images: further examples, parsed above
         if words[0] in ("train", "sweep"):
-            words = [words[0], *small, *_without(words[1:], "--data", "--model")]
+            words = [words[0], *SMALL, "--epochs", "2", *_without(words[1:], "--data", "--model")]
+        elif words[0] == "export":
+            pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
         elif words[0] not in ("evaluate", "compare", "choose", "collapse", "report"):
-            continue
+            continue  # explore has tests of its own, in a browser
         if "--rate" in words:
             rates = mr.Curve.load("runs/mnist/curve.json").rates
             words[words.index("--rate") + 1] = f"{rates[[0, -1]].mean():.4f}"
         assert main(words) == 0, f"{words}: {capsys.readouterr().err}"
         done.append(words[0])
-    assert done == ["train", "evaluate", "sweep", "compare", "choose", "collapse", "report"]
+    assert done == ["train", "evaluate", "sweep", "compare", "choose", "collapse", "report", "export"]
     assert (tmp_path / "runs/mnist/report.html").exists()
     assert mr.load(tmp_path / "runs/mnist-25-nats") is not None
+    assert (tmp_path / "runs/mnist-onnx/decoder.onnx").exists()
 
 
 def _without(words: list[str], *options: str) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cases
 import multirate as mr
 from multirate.errors import BetaError, ConversionError, UsageError
 from multirate.integrations import pythae as integration
@@ -77,11 +78,7 @@ def images(count: int = 6) -> Tensor:
 
 def moved(vae: VAE) -> mr.MultiRate:
     """Convert a model and move its gates away from where they start."""
-    model = integration.convert(vae, RANGE)
-    with torch.no_grad():
-        for parameter in model.response.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    return model.eval()
+    return cases.moved(integration.convert(vae, RANGE))
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cases
 import multirate as mr
 from multirate.errors import BetaError, ConversionError, DataError, UsageError
 from multirate.integrations import scvi as integration
@@ -92,11 +93,7 @@ def untrained(case: Case = CASES[1], adata: anndata.AnnData | None = None) -> An
 
 def moved(model: Any) -> mr.MultiRate:
     """Convert a model and move its gates away from where they start."""
-    converted = integration.convert(model, RANGE)
-    with torch.no_grad():
-        for parameter in converted.response.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    return converted.eval()
+    return cases.moved(integration.convert(model, RANGE))
 
 
 def rows(model: Any) -> Tensor:
