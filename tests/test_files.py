@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from multirate.errors import DataError
-from multirate.files import read_json, write_atomic, write_json
+from multirate.files import read_json, staged, write_atomic, write_json
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,64 @@ def test_a_missing_file_comes_with_a_remedy(tmp_path: Path) -> None:
         read_json(tmp_path / "a.json")
     with pytest.raises(DataError, match=r"no file .*a\.json; make it$"):
         read_json(tmp_path / "a.json", "make it")
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def fill(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_staged_files_replace_those_of_before_and_spare_others(tmp_path: Path) -> None:
+    fill(tmp_path / "out", {"index": "1", "a": "1", "old/b": "1", "mine": "kept"})
+    with staged(tmp_path / "out", last="index", old=("a", "old", "never")) as place:
+        fill(place, {"index": "2", "new/c": "2"})
+        assert content(tmp_path / "out") == {"index": "1", "a": "1", "old/b": "1", "mine": "kept"}
+    assert content(tmp_path / "out") == {"index": "2", "new/c": "2", "mine": "kept"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_fails_leaves_the_folder_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+    fill(tmp_path / "out", {"index": "1", "a": "1"})
+    with pytest.raises(error), staged(tmp_path / "out", last="index", old=("a",)) as place:
+        fill(place, {"index": "2", "a": "2"})
+        raise error
+    assert content(tmp_path) == {"out/index": "1", "out/a": "1"}
+
+
+def test_a_first_block_that_fails_makes_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stop"), staged(tmp_path / "out", last="index"):
+        raise ValueError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_file_is_never_beside_half_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "out", {"index": "1", "a": "1", "z": "1"})
+    moved, replace = [], Path.replace
+
+    def cut(self: Path, target: Path) -> Path:
+        if len(moved) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        moved.append(self.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", cut)
+    full = pytest.raises(DataError, match=r"cannot write .*out: .*; free some space")
+    with full, staged(tmp_path / "out", last="index") as place:
+        fill(place, {"index": "2", "a": "2", "z": "2"})
+    assert moved == ["a"]
+    assert content(tmp_path / "out") == {"a": "2", "z": "1"}
+
+
+def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(DataError, match="cannot write .*choose another folder"),
+        staged(tmp_path / "file/out", last="x"),
+    ):
+        pass

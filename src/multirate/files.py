@@ -3,8 +3,11 @@
 import errno
 import json
 import os
+import shutil
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +52,60 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check the folder and its permissions, or choose another")
-        raise DataError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
+        raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
     return path
+
+
+@contextmanager
+def staged(folder: str | Path, *, last: str, old: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield an empty folder whose files move to ``folder`` when the block is done; an error changes nothing there.
+
+    Args:
+        folder: where the files belong; made if it is missing. Other files in it are left alone.
+        last: the file that says what the others are: it leaves first and comes last, so that where it is, all is.
+        old: files and folders of an earlier call that may not come again, removed once the new ones are made.
+
+    Yields:
+        A folder beside it, for the block to write to.
+
+    Raises:
+        DataError: if a folder cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        yield place
+        _move(place, folder, last, old)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _move(place: Path, folder: Path, last: str, old: Sequence[str]) -> None:
+    (folder / last).unlink(missing_ok=True)
+    for path in (folder / name for name in old):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    made = sorted(path for path in place.rglob("*") if path.is_file())
+    for path in sorted(made, key=lambda path: path == place / last):
+        target = folder / path.relative_to(place)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    remedy = _REMEDIES.get(error.errno or 0, "check the folder and its permissions, or choose another")
+    return DataError(f"cannot write {path}: {error.strerror or error}; {remedy}")
 
 
 def write_json(path: str | Path, value: Any) -> Path:

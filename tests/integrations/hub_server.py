@@ -137,6 +137,8 @@ def commit(call: Answers, body: bytes, id: str, revision: str) -> None:
             name, data = line["value"]["path"], base64.b64decode(line["value"]["content"])
             repository.files[name] = data
             repository.versions.setdefault(name, []).append(data)
+        if line["key"] == "deletedFile":
+            del repository.files[line["value"]["path"]]
     repository.commits.append(next(line["value"]["summary"] for line in lines if line["key"] == "header"))
     url = f"{call.server.url}/{id}/commit/{repository.head}"
     call.send(200, {"commitUrl": url, "commitOid": repository.head, "success": True})

@@ -17,7 +17,7 @@ import multirate as mr
 from explorer_cases import PACKAGE, digits_run, pack, release_of, text_run
 from multirate.data import Source, load
 from multirate.data.source import TensorSource
-from multirate.errors import ConversionError, UsageError
+from multirate.errors import ConversionError, DataError, UsageError
 from multirate.experiments.building import load_data
 from multirate.experiments.run import FinishedRun, evaluate_run, first_examples
 from multirate.experiments.sentences import open_writer, reconstruct, sample
@@ -372,6 +372,36 @@ def test_a_folder_with_other_files_is_never_served_nor_changed(tmp_path: Path) -
     with pytest.raises(UsageError, match=r"out holds something else, which would be served too; name a new folder"):
         write_explorer(*small((1, 8, 8)), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["diary.txt"]
+
+
+def test_a_runtime_that_is_missing_leaves_no_folder_that_would_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(given: object) -> Path:
+        raise DataError("no runtime; give one with --runtime")
+
+    parts = small((1, 8, 8))
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "find_runtime", missing)
+        for _ in range(2):
+            with pytest.raises(DataError, match="--runtime"):
+                write_explorer(*parts, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    made = write_explorer(*parts, tmp_path / "out")
+    before = (made.folder / "explorer.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "find_runtime", missing)
+        with pytest.raises(DataError, match="--runtime"):
+            write_explorer(*parts, tmp_path / "out", examples=3)
+    assert (made.folder / "explorer.json").read_bytes() == before
+    assert (made.folder / "encoder.onnx").exists()
+
+
+def test_a_model_that_is_called_with_lambda_is_refused(tmp_path: Path) -> None:
+    _, source, curve = small((10,))
+    over = mr.convert(mr.models.mlp(shape=(10,), hidden=(16,), latents=4), mr.BetaRange(1.0, 10.0, weighs="distortion"))
+    with pytest.raises(UsageError, match="called with lambda"):
+        write_explorer(over, source, curve, tmp_path / "out")
 
 
 def test_an_earlier_explorer_is_replaced_with_nothing_left_of_it(tmp_path: Path) -> None:

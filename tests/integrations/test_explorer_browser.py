@@ -255,6 +255,18 @@ def test_the_keyboard_alone_is_enough(live: str, opened: Opener) -> None:
 
 
 @needs_runtime
+def test_the_skip_link_goes_to_the_pictures_and_leaves_beta_alone(live: str, opened: Opener) -> None:
+    page, explorer = opened(f"{live}#beta=0.5")
+    index = page.evaluate("e => e.index", explorer)
+    page.focus("#skip")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(100)
+    settle(page, explorer)
+    assert page.evaluate("document.activeElement.id") == "content"
+    assert page.evaluate("e => e.index", explorer) == index
+
+
+@needs_runtime
 def test_a_screen_reader_hears_where_the_page_is_once_it_rests(live: str, opened: Opener) -> None:
     page, explorer = opened(f"{live}#beta=1")
     page.focus("#beta")

@@ -177,6 +177,41 @@ def test_a_run_brings_its_curve_and_training_and_keeps_its_paths(run, tmp_path):
     assert not [path.name for path in tmp_path.iterdir() if b"secret" in path.read_bytes()]
 
 
+# How a run names its data, and what the card may say.
+NAMES = [
+    ("hf:ylecun/mnist", "hf:ylecun/mnist"),
+    ("hf:mnist", "hf:mnist"),
+    ("hf:/home/me/secret/faces", "faces"),
+    ("hf:./secret/faces", "faces"),
+    ("hf:secret/deep/faces", "faces"),
+    ("secret/mine.npz", "mine.npz"),
+    ("digits", "digits"),
+]
+
+
+@pytest.mark.parametrize(("data", "public"), NAMES)
+def test_data_of_ones_own_are_named_without_the_folders_around_them(data, public):
+    assert hub._public_name(data) == public
+
+
+def test_a_local_folder_that_looks_like_a_name_on_the_hub_is_named_by_its_last_part(tmp_path, monkeypatch):
+    (tmp_path / "secret" / "faces").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub._public_name("hf:secret/faces") == "faces"
+
+
+def test_another_models_curve_and_figure_do_not_stay(model, tmp_path):
+    hub.save_pretrained(model, tmp_path / "mine", curve=CURVE)
+    hub.save_pretrained(model, tmp_path / "mine")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"model.json", "model.safetensors", "README.md"}
+
+
+def test_a_curve_of_a_folder_that_holds_no_model_stays(model, tmp_path):
+    CURVE.save(tmp_path / "curve.json")
+    hub.save_pretrained(model, tmp_path)
+    assert mr.Curve.load(tmp_path / "curve.json") == CURVE
+
+
 def test_words_of_a_text_model_go_with_it(tmp_path):
     run = tmp_path / "run"
     (tmp_path / "mine.txt").write_text("a b\nb c\nc a b\n" * 20)
@@ -241,6 +276,7 @@ def trying(name, call):
 trying("commit", lambda: hub.push_to_hub(model, "me/mine", curve=curve, license="mit"))
 trying("again", lambda: hub.push_to_hub(model, "me/mine", curve=curve, message="Once more"))
 trying("card", lambda: hub.push_to_hub(model, "me/mine", curve=curve, overwrite_card=True))
+trying("bare", lambda: hub.push_to_hub(model, "me/bare", curve=curve) and hub.push_to_hub(model, "me/bare"))
 trying("private", lambda: hub.push_to_hub(model, "me/hidden", private=True))
 trying("refused", lambda: hub.push_to_hub(model, "me/mine", token="hf_wrong"))
 trying("folder", lambda: sorted(p.name for p in hub.download("me/other", cache_dir=cache).iterdir()))
@@ -302,6 +338,12 @@ def test_a_model_is_uploaded_in_one_commit_and_comes_back(conversation):
     assert mine.commits == ["Add a model made with multirate", "Once more", "Add a model made with multirate"]
     assert set(mine.files) == {"README.md", "model.json", "model.safetensors", "curve.json", "rate_distortion.png"}
     assert found["same"] is True and found["offline"] == "MultiRate"
+
+
+@pytest.mark.slow
+def test_a_curve_and_a_figure_of_an_earlier_push_do_not_stay_on_the_hub(conversation):
+    _, server = conversation
+    assert set(server.repositories["me/bare"].files) == {"README.md", "model.json", "model.safetensors"}
 
 
 @pytest.mark.slow

@@ -284,6 +284,22 @@ def test_files_that_differ_from_the_model_do_not_stay(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_an_export_that_fails_leaves_the_earlier_one_whole(tmp_path, monkeypatch):
+    model = multirate(built(Classifier))
+    export_onnx(model, tmp_path / "out", example=data((3,)))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporter, "check_files", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_onnx(model, tmp_path / "out", example=data((3,)))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 class Returns(nn.Module):
     def __init__(self, output):
         super().__init__()

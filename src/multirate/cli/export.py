@@ -55,6 +55,7 @@ def run(options: Options) -> None:
 
     screen = Screen(options.shared)
     _check(options)
+    _check_libraries(options)
     done = open_run(options.run)
     result: dict[str, Any] = {"run": str(options.run), "beta": options.beta}
     if options.out is not None:
@@ -99,6 +100,17 @@ def _check(options: Options) -> None:
         raise UsageError("--private is for a repository: add --push USER/NAME")
     if options.license is not None and not (options.hub or options.push):
         raise UsageError(f"a licence ({options.license}) is for the card: add --hub or --push USER/NAME")
+
+
+def _check_libraries(options: Options) -> None:
+    """Ask for every extra before anything is written: a form that fails later would leave the folder taken."""
+    from multirate.integrations.extras import require
+
+    if options.onnx:
+        for library in ("onnx", "onnxscript", *(("onnxruntime",) if options.check else ())):
+            require(library, extra="onnx")
+    if options.hub or options.push:
+        require("huggingface_hub", extra="hub")
 
 
 def _write(export: Any, model: "nn.Module", options: Options, screen: Screen) -> dict[str, Any]:

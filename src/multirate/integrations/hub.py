@@ -1,5 +1,6 @@
 """Models on the Hugging Face Hub: weights, description, curve, figure and card; loaded without running any code."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,18 +65,22 @@ def save_pretrained(
     folder = Path(folder)
     model = plain_at(model, beta)
     known = _known(model, None if run is None else Path(run), beta, curve)
+    if (folder / DESCRIPTION).exists():  # an earlier model's, whose curve and figure are not this one's
+        for file in (CURVE, FIGURE):
+            (folder / file).unlink(missing_ok=True)
     save(model, folder, {} if known["beta"] is None else {"beta": known["beta"]})
+    drawn = known["curve"] is not None and len(known["curve"]) > 1
     if known["curve"] is not None:
         known["curve"].save(folder / CURVE)
-        if len(known["curve"]) > 1:
-            save_figure(rate_distortion(known["curve"]), folder / FIGURE)
+    if drawn:
+        save_figure(rate_distortion(known["curve"]), folder / FIGURE)
     words = None if run is None else Path(run) / VOCABULARY
     if words is not None and words.exists():
         write_atomic(folder / VOCABULARY, words.read_bytes())
     if not (folder / CARD).exists():
         about = Card(
             name or folder.name,
-            figure=FIGURE if (folder / FIGURE).exists() else None,
+            figure=FIGURE if drawn else None,
             vocabulary=words is not None and words.exists(),
             **known,
         )
@@ -138,6 +143,7 @@ def push_to_hub(
                 repo_id=repo_id,
                 folder_path=folder,
                 allow_patterns=[file for file in FILES if not (kept and file == CARD)],
+                delete_patterns=[file for file in FILES if file != CARD and not (folder / file).exists()],
                 revision=revision,
                 create_pr=create_pr,
                 commit_message=message,
@@ -232,8 +238,7 @@ def _known(model: nn.Module, run: Path | None, folded_at: float | None, curve: C
     if run is not None:
         done = open_run(run)
         training = {**done.details, "training_batch_size": done.details.get("batch_size"), **training}
-        # Data of one's own are named by their last folder: the rest of a path is nobody's business.
-        data = done.spec.data if done.spec.data.startswith("hf:") else Path(done.spec.data).name
+        data = _public_name(done.spec.data)
         beta = done.beta if beta is None else beta
         if curve is None and (run / CURVE).exists():
             curve = Curve.load(run / CURVE)
@@ -241,6 +246,13 @@ def _known(model: nn.Module, run: Path | None, folded_at: float | None, curve: C
         beta = curve.points[0]["beta"]
     alone = None if isinstance(model, MultiRate) else beta
     return {"curve": curve, "beta": alone, "folded": folded_at is not None, "data": data, "training": training}
+
+
+def _public_name(data: str) -> str:
+    """Return the name of a data set; of data of one's own the last folder: the rest of a path is nobody's business."""
+    name = data.removeprefix("hf:")
+    on_hub = data != name and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) and not Path(name).exists()
+    return data if on_hub else Path(name).name
 
 
 def _check_id(repo_id: str) -> None:

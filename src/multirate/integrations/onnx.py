@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from multirate import __version__
 from multirate.errors import ConversionError, UsageError
-from multirate.files import write_atomic, write_json
+from multirate.files import staged, write_atomic, write_json
 from multirate.inference import inference
 from multirate.integrations.extras import require
 from multirate.integrations.onnx_check import MANIFEST, SCHEMA, check_files, check_onnx
@@ -54,7 +54,7 @@ def export_onnx(
         example: data, ``[B, ...]``, to trace and to check with.
         beta: fold the model at this beta first.
         check: run the files in ONNX Runtime against PyTorch, as :func:`multirate.integrations.onnx_check.check_onnx`
-            does; they are removed again if they differ.
+            does; the folder stays as it was if they differ.
 
     Returns:
         The files, ``onnx.json`` last.
@@ -70,17 +70,12 @@ def export_onnx(
         require(library, extra=EXTRA)
     folder = Path(folder)
     parts = parts_of(plain_at(model, beta), example)
-    written: list[Path] = []
-    try:
+    with staged(folder, last=MANIFEST) as place:
         for part in parts:
-            path = folder / f"{part.name}.onnx"
-            written.append(write(part.module, part.inputs, part.outputs, path, dynamic=part.dynamic))
-        difference = check_files(parts, folder) if check else None
-    except Exception:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
-    return [*written, write_json(folder / MANIFEST, _manifest(model, parts, beta, difference))]
+            write(part.module, part.inputs, part.outputs, place / f"{part.name}.onnx", dynamic=part.dynamic)
+        difference = check_files(parts, place) if check else None
+        write_json(place / MANIFEST, _manifest(model, parts, beta, difference))
+    return [folder / name for name in (*(f"{part.name}.onnx" for part in parts), MANIFEST)]
 
 
 def write(

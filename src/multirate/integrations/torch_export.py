@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from multirate import __version__
 from multirate.errors import ConversionError
-from multirate.files import write_atomic, write_json
+from multirate.files import staged, write_atomic, write_json
 from multirate.inference import inference
 from multirate.integrations.parts import Part, about, parts_of, plain_at
 from multirate.integrations.tracing import dynamic_shapes, first_cause, quiet
@@ -36,7 +36,7 @@ def export_torch(
         folder: made if it is missing.
         example: data, ``[B, ...]``, to trace and to check with.
         beta: fold the model at this beta first.
-        check: load the files and run them against the model; they are removed again if they differ.
+        check: load the files and run them against the model; the folder stays as it was if they differ.
 
     Returns:
         The files, ``torch_export.json`` last.
@@ -49,26 +49,22 @@ def export_torch(
     """
     folder = Path(folder)
     parts = parts_of(plain_at(model, beta), example)
-    written: list[Path] = []
+    files = {f"{part.name}.pt2": part for part in parts}
     differences = []
-    try:
-        for part in parts:
-            path = write_atomic(folder / f"{part.name}.pt2", _content(part))
-            written.append(path)
+    with staged(folder, last=MANIFEST) as place:
+        for name, part in files.items():
+            path = write_atomic(place / name, _content(part))
             if check:
                 differences.append(largest_difference(part, path, _run(part, path)))
-    except Exception:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
-    manifest = {
-        "schema": SCHEMA,
-        **about(model, beta),
-        "versions": {"multirate": __version__, "torch": torch.__version__},
-        "files": {f"{part.name}.pt2": part.description() for part in parts},
-        **({"largest_difference": max(differences), "tolerance": TOLERANCE} if check else {}),
-    }
-    return [*written, write_json(folder / MANIFEST, manifest)]
+        manifest = {
+            "schema": SCHEMA,
+            **about(model, beta),
+            "versions": {"multirate": __version__, "torch": torch.__version__},
+            "files": {name: part.description() for name, part in files.items()},
+            **({"largest_difference": max(differences), "tolerance": TOLERANCE} if check else {}),
+        }
+        write_json(place / MANIFEST, manifest)
+    return [folder / name for name in (*files, MANIFEST)]
 
 
 def _content(part: Part) -> bytes:

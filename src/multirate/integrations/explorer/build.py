@@ -1,7 +1,6 @@
 """The explorer's folder: the page, what it shows, the model and the runtime, with relative addresses only."""
 
 import shlex
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -10,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from multirate.curve import Curve
+from multirate.curve import Curve, FloatArray
 from multirate.data import Source
 from multirate.errors import ConversionError, UsageError
 from multirate.experiments.building import load_data
 from multirate.experiments.run import FinishedRun, first_examples, read_curve
 from multirate.experiments.sentences import Writer, open_writer
-from multirate.files import write_atomic, write_json
+from multirate.files import staged, write_atomic, write_json
 from multirate.inference import base_of
 from multirate.integrations.explorer.content import SCHEMA, STEPS, betas_of, latents, nearest_step, steps
 from multirate.integrations.explorer.live import BETWEEN, live_parts, prior_draws, write_models, write_tensors
@@ -33,8 +32,8 @@ CONTENT = "explorer.json"
 _FEWEST, _MOST = 2, 64
 # What is shown unless asked otherwise.
 _PICTURES, _SENTENCES = 8, 4
-# Files of which an earlier explorer may have had others.
-_CHANGING = ("encoder.onnx", "decoder.onnx", "images.bin", "draws.bin", "sheet.png")
+# What an earlier explorer may have had and the next one may not have.
+_OLD = ("encoder.onnx", "decoder.onnx", "images.bin", "draws.bin", "sheet.png", "ort")
 
 
 @dataclass(frozen=True)
@@ -145,13 +144,25 @@ def write_explorer(
     if examples is None:
         examples = _PICTURES if source.vocabulary is None else _SENTENCES
     _check(folder, examples, source)
-    _remove_old(folder)
-    grid = betas_of(model, curve, SHEET_BETAS).tolist()
-    if source.vocabulary is not None:
-        shown = _text(writer_at, source, grid, examples)
-    else:
-        shown = _pictures(model, source, grid, examples, folder, runtime)
-    content: dict[str, Any] = {
+    with staged(folder, last="index.html", old=_OLD) as place:
+        grid = betas_of(model, curve, SHEET_BETAS).tolist()
+        if source.vocabulary is not None:
+            shown = _text(writer_at, source, grid, examples)
+        else:
+            shown = _pictures(model, source, grid, examples, place, runtime)
+        content = {**_about(model, source, curve, betas, baselines, command), **shown}
+        write_json(place / CONTENT, content)
+        curve.save(place / "curve.json")
+        _write_page(place)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Explorer(folder, content["kind"], tuple(content["notes"]), size)
+
+
+def _about(
+    model: MultiRate, source: Source, curve: Curve, betas: FloatArray, baselines: Sequence[Curve], command: str
+) -> dict[str, Any]:
+    """Return what the page says whatever the kind of model, and empty entries for the rest."""
+    return {
         "schema": SCHEMA,
         "title": f"{curve.label} on {curve.data}",
         "subtitle": f"β from {betas[0]:.3g} to {betas[-1]:.3g}; curve measured at {len(curve)} β on "
@@ -163,13 +174,7 @@ def write_explorer(
         "latents": latents(model, source, curve, betas),
         **dict.fromkeys(("pictures", "model", "sheet", "sentences")),
         "notes": [],
-        **shown,
     }
-    write_json(folder / CONTENT, content)
-    curve.save(folder / "curve.json")
-    _write_page(folder)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Explorer(folder, content["kind"], tuple(content["notes"]), size)
 
 
 def _check(folder: Path, examples: int, source: Source) -> None:
@@ -179,13 +184,6 @@ def _check(folder: Path, examples: int, source: Source) -> None:
         raise UsageError(f"examples must be from {_FEWEST} to {_MOST}, as many as fit on a page; got {examples}")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CONTENT).exists()):
         raise UsageError(f"{folder} holds something else, which would be served too; name a new folder with --out")
-
-
-def _remove_old(folder: Path) -> None:
-    """Remove what an earlier explorer had and this one may not have."""
-    for name in _CHANGING:
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "ort", ignore_errors=True)
 
 
 def _text(
@@ -249,7 +247,6 @@ def _live(parts: tuple[Part, Part], folder: Path, runtime: str | Path | None) ->
 
 
 def _write_page(folder: Path) -> None:
-    """Write the page's own files, ``index.html`` last: where it is, all is."""
-    page = [entry for entry in resources.files(__package__).joinpath("page").iterdir() if entry.name != LICENSE]
-    for entry in sorted(page, key=lambda entry: (entry.name == "index.html", entry.name)):
-        write_atomic(folder / entry.name, entry.read_bytes())
+    for entry in resources.files(__package__).joinpath("page").iterdir():
+        if entry.name != LICENSE:
+            write_atomic(folder / entry.name, entry.read_bytes())

@@ -36,12 +36,15 @@ def betas_of(model: nn.Module, curve: Curve, count: int) -> FloatArray:
         Betas, increasing, ``[count]``.
 
     Raises:
-        UsageError: if the model is a plain one, the curve has one point, or their ranges have nothing in common.
+        UsageError: if the model is a plain one or called with lambda, the curve has one point, or their ranges have
+            nothing in common.
     """
     if not isinstance(model, MultiRate):
         raise UsageError(
             f"an explorer moves along beta, and a plain {type(model).__name__} has one; train a multi-rate one"
         )
+    if model.beta_range.weighs != "rate":
+        raise UsageError(f"an explorer moves along beta, and this model is called with lambda, of {model.beta_range}")
     if len(curve) < 2:
         raise UsageError(f"curve {curve.label!r} has one point; evaluate more betas to explore what is between them")
     low = max(model.beta_range.low, float(curve.betas[0]))

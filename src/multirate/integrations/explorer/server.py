@@ -100,9 +100,9 @@ class _Handler(SimpleHTTPRequestHandler):
             # Another site's name that was made to point here could read the answers.
             self.send_error(HTTPStatus.FORBIDDEN, "this address is served under 127.0.0.1 only")
             return None
-        root, path = Path(self.directory), Path(self.translate_path(self.path))
+        root, path = Path(self.directory), Path(self.translate_path(self.path).replace("\0", ""))
         path = (path / "index.html" if path == root else path).resolve()
-        if not path.is_relative_to(root) or not path.is_file():
+        if "%00" in self.path or not path.is_relative_to(root) or not path.is_file():
             self.send_error(HTTPStatus.NOT_FOUND, "no such file")
             return None
         return super().send_head()

@@ -40,6 +40,11 @@ export function niceTicks(low, high, parts = 5) {
   return ticks;
 }
 
+/** Write a tick of an axis as it is, with a true minus sign. */
+export function tickText(tick) {
+  return String(tick).replace("-", MINUS);
+}
+
 /** Return the powers of ten inside an interval; both ends where there are fewer than two. */
 export function decades(low, high) {
   const found = [];

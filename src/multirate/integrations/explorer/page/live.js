@@ -128,6 +128,7 @@ export class Interpolation extends View {
     this.ends = ends;
     this.chosen = chosen;
     this.last = pictures.between + 1;
+    this.generation = 0;
     range(this.last + 1).forEach((step) => {
       addFigure(container, [this.add(step, `Step ${step} of ${this.last} between two test images`)]);
     });
@@ -136,6 +137,7 @@ export class Interpolation extends View {
   /** Forget all pictures: the ends are others. */
   forget() {
     this.known = [];
+    this.generation += 1;
   }
 
   age(beta) {
@@ -149,6 +151,7 @@ export class Interpolation extends View {
   }
 
   async make(beta, items) {
+    const { generation } = this;
     const [first, last] = await this.ends.of(beta, this.chosen());
     const { latents } = this.model;
     const way = new Float32Array(latents * items.length);
@@ -158,6 +161,9 @@ export class Interpolation extends View {
       }
     });
     const pictures = await this.model.decode(beta, way, items.length);
+    if (generation !== this.generation) {
+      return; // the ends are others by now, and were asked for again
+    }
     items.forEach((item, k) => this.show(item, { beta, picture: this.part(pictures, k) }));
     this.show(0, { beta, picture: first.picture });
     this.show(this.last, { beta, picture: last.picture });

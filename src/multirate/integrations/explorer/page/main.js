@@ -87,7 +87,11 @@ class Page {
   listen() {
     element("beta").addEventListener("input", (event) => this.ask(Number(event.target.value), event.timeStamp));
     element("best").addEventListener("click", (event) => this.ask(this.content.best, event.timeStamp));
-    window.addEventListener("hashchange", () => this.ask(this.fromAddress(), performance.now()));
+    window.addEventListener("hashchange", () => {
+      if (location.hash.startsWith("#beta=")) {
+        this.ask(this.fromAddress(), performance.now());
+      }
+    });
   }
 
   /** Return the step that the address names as #beta=..., else that of the best ELBO. */
@@ -263,6 +267,7 @@ async function start() {
     showSentences(page, content);
   } else {
     element("content").hidden = true;
+    element("skip").hidden = true;
   }
   if (content.kind !== "live") {
     say("");

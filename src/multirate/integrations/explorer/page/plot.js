@@ -1,6 +1,6 @@
 // The rate-distortion curve, and the point on it that can be dragged.
 
-import { betaText, decades, decimals, niceTicks } from "./format.js";
+import { betaText, decades, decimals, niceTicks, tickText } from "./format.js";
 import { add, onWidth } from "./svg.js";
 
 const MARGIN = { right: 14, top: 10, bottom: 38 };
@@ -27,7 +27,7 @@ export class Plot {
     this.rates = [0, 1.03 * Math.max(...rates)];
     this.distortions = [Math.min(...distortions) - room, Math.max(...distortions) + room];
     // Room for the axis's name and its longest number.
-    this.left = 26 + 7 * Math.max(...niceTicks(...this.distortions).map((tick) => decimals(tick, 0).length));
+    this.left = 26 + 7 * Math.max(...niceTicks(...this.distortions).map((tick) => tickText(tick).length));
     onWidth(svg, (width) => this.draw(width));
     this.listen();
   }
@@ -70,12 +70,12 @@ export class Plot {
     for (const rate of niceTicks(...this.rates)) {
       const [x] = this.place(rate, 0);
       add(this.svg, "path", { class: "grid", d: `M${x},${MARGIN.top}V${bottom}` });
-      add(this.svg, "text", { x, y: bottom + 16, "text-anchor": "middle" }, rate);
+      add(this.svg, "text", { x, y: bottom + 16, "text-anchor": "middle" }, tickText(rate));
     }
     for (const distortion of niceTicks(...this.distortions)) {
       const [, y] = this.place(0, distortion);
       add(this.svg, "path", { class: "grid", d: `M${this.left},${y}H${this.width - MARGIN.right}` });
-      add(this.svg, "text", { x: this.left - 6, y: y + 4, "text-anchor": "end" }, decimals(distortion, 0));
+      add(this.svg, "text", { x: this.left - 6, y: y + 4, "text-anchor": "end" }, tickText(distortion));
     }
     add(this.svg, "path", { class: "axis", fill: "none", d: `M${this.left},${MARGIN.top}V${bottom}H${this.width - MARGIN.right}` });
     const middle = (this.left + this.width - MARGIN.right) / 2;
