@@ -37,7 +37,6 @@ FREE = ("compressai", "pythae", "scvi")
 INSIDE = (
     "multirate/py.typed",
     "multirate/report/page.css",
-    "multirate/integrations/explorer/page/index.html",
     "multirate-{version}.dist-info/licenses/LICENSE",
 )
 
@@ -55,7 +54,9 @@ def build(folder: Path) -> list[Path]:
     run(sys.executable, "-m", "build", "--outdir", folder, ROOT)
     (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     names = set(zipfile.ZipFile(wheel).namelist())
-    missing = {name.format(version=wheel.name.split("-")[1]) for name in INSIDE} - names
+    page = ROOT / "src" / "multirate" / "integrations" / "explorer" / "page"
+    needed = (*INSIDE, *(f"multirate/integrations/explorer/page/{file.name}" for file in page.iterdir()))
+    missing = {name.format(version=wheel.name.split("-")[1]) for name in needed} - names
     if missing:
         sys.exit(f"{wheel.name} lacks {', '.join(sorted(missing))}")
     return [wheel, source]

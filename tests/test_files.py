@@ -185,7 +185,7 @@ def test_the_last_file_is_never_beside_half_of_the_others(tmp_path: Path, monkey
 def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DataError, match="cannot write .*choose another folder"),
+        pytest.raises(DataError, match=r"cannot write .*choose another folder"),
         staged(tmp_path / "file/out", last="x"),
     ):
         pass

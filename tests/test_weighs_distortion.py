@@ -9,8 +9,15 @@ import torch
 from torch import Tensor, nn
 
 import multirate as mr
+from multirate.cli.main import main
+from multirate.data import as_source
 from multirate.errors import BetaError, DataError, UsageError
-from multirate.models import mlp
+from multirate.experiments.linear import on_its_optimum
+from multirate.experiments.monitoring import pictures
+from multirate.experiments.pictures import draw_pictures
+from multirate.experiments.run import open_run
+from multirate.integrations import hub
+from multirate.models import linear, mlp
 from multirate.objectives import BetaTCVAE, beta_vae, weighted
 from multirate.seeding import seeded
 from multirate.training.objective import ModelObjective
@@ -149,3 +156,95 @@ def test_training_over_lambda_spends_more_nats_where_lambda_is_larger(data: Tens
     curve = mr.evaluate(model, x, betas=5, progress=False)
     assert (np.diff(curve.rates) < 0).all()
     assert (np.diff(curve.distortions) > 0).all()
+
+
+# An asymmetric range, outside which a reciprocal is refused, and a symmetric one, inside which it is silently wrong.
+BOTH = [(0.1, 2.5), (0.1, 10.0)]
+
+
+def twins(base: nn.Module, low: float, high: float) -> tuple[mr.MultiRate, mr.MultiRate]:
+    """The same model twice: called with lambda, and with beta."""
+    with seeded(0):
+        of_lambda = mr.convert(base, mr.BetaRange(low, high, weighs="distortion")).eval()
+        of_beta = mr.convert(base, mr.BetaRange(1 / high, 1 / low)).eval()
+        for parameter in of_lambda.response.parameters():
+            parameter.data.add_(0.3 * torch.randn(parameter.shape))
+    of_beta.load_state_dict(of_lambda.state_dict())
+    return of_lambda, of_beta
+
+
+@pytest.mark.parametrize(("low", "high"), BOTH)
+def test_pictures_while_training_are_those_of_beta(low: float, high: float) -> None:
+    of_lambda, of_beta = twins(mlp(shape=(1, 8, 8), latents=3, hidden=(8,)), low, high)
+    source = as_source(torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(1)).round())
+    betas = of_beta.beta_range.grid(3).tolist()
+    history = [{"epoch": 1, "step": 1, "beta": b, "rate": 1 / b, "distortion": b} for b in betas]
+    ours, theirs = pictures(of_lambda, source, history), pictures(of_beta, source, history)
+    assert set(ours) == {"curve", "reconstructions", "samples"}
+    for name, picture in ours.items():
+        assert np.abs(picture.astype(int) - theirs[name]).max() <= 1, name
+    assert (ours["reconstructions"] != pictures(of_beta, source, history[::-1])["reconstructions"]).any()
+
+
+@pytest.mark.parametrize(("low", "high"), BOTH)
+def test_the_optimum_of_a_linear_model_is_set_beside_its_own_beta(low: float, high: float) -> None:
+    of_lambda, of_beta = twins(linear(shape=(5,), latents=2), low, high)
+    source = as_source(torch.randn(50, 5, generator=torch.Generator().manual_seed(1)))
+    ours, theirs = on_its_optimum(of_lambda, source, 4), on_its_optimum(of_beta, source, 4)
+    for one, other in ((ours.curve, theirs.curve), (ours.optimum, theirs.optimum)):
+        for name in ("beta", "rate", "distortion"):
+            np.testing.assert_allclose(one.values(name), other.values(name), rtol=1e-4)
+    assert (np.diff(ours.optimum.rates) <= 1e-9).all()
+
+
+@pytest.fixture(scope="module", params=BOTH, ids=["asymmetric", "symmetric"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model of lambda on digits, evaluated."""
+    folder = tmp_path_factory.mktemp("lambda") / "run"
+    with seeded(0):
+        base = mlp(shape=(1, 8, 8), latents=4, hidden=(16,))
+    model = mr.convert(base, mr.BetaRange(*request.param, weighs="distortion"))
+    mr.fit(model, mr.data.load("digits", "train"), epochs=4, out=folder, progress=False)
+    assert main(["evaluate", str(folder), "--betas", "4", "--no-figures"]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_the_model_that_is_chosen_and_folded_has_the_rate_that_was_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curve = mr.Curve.load(run / "curve.json")
+    rate = float(curve.rates[1:3].mean())
+    assert main(["choose", str(run), "--rate", str(rate), "--fold", str(tmp_path / "plain"), "--json"]) == 0
+    beta = json.loads(capsys.readouterr().out)["beta"]
+    plain = mr.load(tmp_path / "plain")
+    test = mr.data.load("digits", "test")
+    assert mr.evaluate(plain, test, beta=beta, progress=False).rates[0] == pytest.approx(rate, rel=0.2)
+    gated = mr.evaluate(open_run(run).model, test, betas=[1 / beta], progress=False)
+    assert mr.evaluate(plain, test, beta=beta, progress=False).rates[0] == pytest.approx(gated.rates[0], rel=1e-4)
+    kept = json.loads((tmp_path / "plain" / "model.json").read_text(encoding="utf-8"))
+    assert kept["extra"]["folded_at_beta"] == pytest.approx(beta)
+
+
+@pytest.mark.slow
+def test_a_model_folded_at_lambda_is_recorded_at_its_beta(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fold", str(run), "--beta", "2", "--out", str(tmp_path / "plain"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["beta"] == pytest.approx(0.5)
+    kept = json.loads((tmp_path / "plain" / "model.json").read_text(encoding="utf-8"))
+    assert kept["extra"]["folded_at_beta"] == pytest.approx(0.5)
+
+
+@pytest.mark.slow
+def test_pictures_of_a_run_are_drawn_at_the_betas_of_its_curve(run: Path, tmp_path: Path) -> None:
+    assert len(draw_pictures(open_run(run))) == 2
+
+
+@pytest.mark.slow
+def test_the_card_on_the_hub_says_how_to_call_it(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    folder = hub.save_pretrained(mr.load(run / "model"), tmp_path / "mine", run=run)
+    assert "weight = model.beta_range.weight_of(beta)" in (folder / "README.md").read_text(encoding="utf-8")
+    folded = hub.save_pretrained(mr.load(run / "model"), tmp_path / "folded", run=run, beta=2.0)
+    assert json.loads((folded / "model.json").read_text(encoding="utf-8"))["extra"]["beta"] == pytest.approx(0.5)

@@ -32,6 +32,11 @@ def beta_of(model: nn.Module, weight: float) -> float:
     return model.beta_range.beta_of(weight) if isinstance(model, MultiRate) else weight
 
 
+def weight_of(model: nn.Module, beta: float) -> float:
+    """Return what a model is called with to be at ``beta``, as a curve has it: the inverse of :func:`beta_of`."""
+    return model.beta_range.weight_of(beta) if isinstance(model, MultiRate) else beta
+
+
 def base_of(model: nn.Module) -> nn.Module:
     """Return the VAE itself: a multi-rate model's base, or the model."""
     return model.base if isinstance(model, MultiRate) else model

@@ -210,10 +210,20 @@ def test_files_that_cannot_be_read_are_refused(trained: mr.MultiRate) -> None:
         family.decompress([b""])
     with pytest.raises(DataError, match="cut off within its header"):
         family.decompress([file[:2]])
-    with pytest.raises(DataError, match="strings are shorter"):
-        family.decompress([file[:5]])
+    for damaged in (*(file[:-cut] for cut in (1, 2, 4, 8)), file[:6], file + b"\x00"):
+        with pytest.raises(DataError, match="is damaged: its strings have"):
+            family.decompress([damaged])
+    with pytest.raises(UsageError, match="no file to decompress"):
+        family.decompress([])
     with pytest.raises(UsageError, match="codec must be 0 to 2; got 3"):
         family.compress(images(1), 3)
+
+
+def test_images_whose_sides_do_not_fit_are_refused(trained: mr.MultiRate) -> None:
+    with pytest.raises(UsageError, match=r"a multiple of 64; got \[1, 3, 60, 64\]: pad or crop"):
+        adapter.Codecs(trained, LAMBDAS).compress(images(1)[..., :60, :], 0)
+    with pytest.raises(UsageError, match=r"a multiple of 64; got \[1, 3, 64, 60\]: pad or crop"):
+        trained.terms(images(1)[..., :60], beta=LAMBDAS[0])
 
 
 def test_what_cannot_be_a_codec_is_refused(trained: mr.MultiRate) -> None:

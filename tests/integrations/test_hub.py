@@ -181,7 +181,7 @@ def test_a_run_brings_its_curve_and_training_and_keeps_its_paths(run, tmp_path):
 NAMES = [
     ("hf:ylecun/mnist", "hf:ylecun/mnist"),
     ("hf:mnist", "hf:mnist"),
-    ("hf:/home/me/secret/faces", "faces"),
+    ("hf:/srv/secret/faces", "faces"),
     ("hf:./secret/faces", "faces"),
     ("hf:secret/deep/faces", "faces"),
     ("secret/mine.npz", "mine.npz"),

@@ -72,6 +72,13 @@ def own(
     )
 
 
+def test_a_beta_vae_folded_out_of_a_range_of_lambda_weighs_by_beta() -> None:
+    vae = own(kind=BetaVAE, config=BetaVAEConfig, beta=4.0)
+    model = integration.convert(vae, mr.BetaRange(0.1, 10.0, weighs="distortion"))
+    folded = integration.fold(model, 5.0)
+    assert folded.beta == folded.model_config.beta == pytest.approx(0.2)
+
+
 def images(count: int = 6) -> Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1)).round()
 

@@ -320,6 +320,11 @@ def test_indices_that_are_no_cells_are_refused(indices: list[Any]) -> None:
         integration.cells(untrained(), indices)
 
 
+def test_latents_of_another_model_are_refused() -> None:
+    with pytest.raises(ConversionError, match="latents are of what convert or adapt made; got a Linear"):
+        integration.latents(nn.Linear(2, 2), integration.cells(untrained()))
+
+
 def test_a_cell_without_counts_is_named() -> None:
     adata = counts()
     adata.X[11] = 0
@@ -328,14 +333,19 @@ def test_a_cell_without_counts_is_named() -> None:
         mr.evaluate(integration.adapt(model), integration.cells(model), beta=1.0)
 
 
-def test_silhouettes_of_a_curve_are_those_of_the_latents_of_folded_models() -> None:
+@pytest.mark.parametrize("weighs", ["rate", "distortion"])
+def test_silhouettes_of_a_curve_are_those_of_the_latents_of_folded_models(weighs: Any) -> None:
     model = untrained()
-    converted, data = moved(model), integration.cells(model)
+    converted, data = (
+        cases.moved(integration.convert(model, mr.BetaRange(0.05, 10.0, weighs=weighs))),
+        integration.cells(model),
+    )
     obs = model.adata.obs
     curve = mr.evaluate(converted, data, betas=[0.1, 2.0])
+    served = converted.beta_range
     added = integration.with_silhouettes(curve, converted, data, obs["type"], obs["batch"])
     for before, point in zip(curve.points, added.points, strict=True):
-        z = integration.fold(converted, point["beta"], model).get_latent_representation()
+        z = integration.fold(converted, served.weight_of(point["beta"]), model).get_latent_representation()
         assert point["silhouette_label"] == pytest.approx(silhouette_label(z, obs["type"]), abs=1e-5)
         assert point["silhouette_batch"] == pytest.approx(silhouette_batch(z, obs["type"], obs["batch"]), abs=1e-5)
         assert {name: point[name] for name in before} == before

@@ -132,3 +132,27 @@ WRONG = [
 def test_losses_that_are_not_two_numbers_an_example_are_refused(losses: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TwoTerms(Shift(), losses).terms(torch.ones(3, 2))
+
+
+class WithLosses(nn.Module):
+    """A network whose two losses are a method of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(4, 6), nn.Linear(6, 4)
+
+    def both(self, network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.encoder(x)
+        return (self.decoder(code) - x).square().sum(1), code.square().sum(1)
+
+
+def test_losses_that_are_a_method_of_the_network_are_of_the_converted_one() -> None:
+    network = WithLosses()
+    model = mr.convert(TwoTerms(network, network.both), mr.BetaRange(0.1, 10.0), encoder="module.encoder", decoder=())
+    with torch.no_grad():
+        for parameter in model.response.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    assert not torch.allclose(model.terms(x, beta=0.1).rate, model.terms(x, beta=10.0).rate)
+    model.terms(x, beta=1.0).rate.sum().backward()
+    assert network.encoder.weight.grad is None

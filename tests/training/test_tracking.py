@@ -109,6 +109,38 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
+def test_a_tracker_that_cannot_be_opened_is_left_out(
+    digits: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    from accelerate.tracking import TensorBoardTracker
+
+    def refuse(self: Any) -> None:
+        raise ConnectionError("not logged in")
+
+    monkeypatch.setattr(TensorBoardTracker, "start", refuse)
+    with pytest.warns(UserWarning, match="tensorboard could not be opened, and the run goes on without: not logged in"):
+        run = mr.fit(model(), digits, out=tmp_path / "run", trackers=["tensorboard"], **OPTIONS)
+    assert len(run.history) == 3
+
+
+@pytest.mark.slow
+def test_pictures_that_fail_are_left_out_and_the_numbers_stay(digits: torch.Tensor, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+
+    def broken(*_: Any) -> dict[str, Any]:
+        raise ValueError("no canvas")
+
+    options = OPTIONS | {"trackers": ["tensorboard"], "pictures": broken}
+    with pytest.warns(UserWarning, match="pictures failed and are left out from here on: no canvas"):
+        run = mr.fit(model(), digits, val=digits[:40], out=tmp_path / "run", **options)
+    assert len(run.validation) == 2 * BETAS
+    scalars, images = scalars_and_images(tmp_path / "run" / "tracking" / "multirate")
+    assert [step for step, _ in scalars["validation/rate/beta=0.1"]] == [3, 6]
+    assert images == {}
+
+
 def test_an_unknown_tracker_is_refused_before_anything_is_written(digits: torch.Tensor, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no tracker 'paper'; choose of tensorboard, wandb, trackio"):
         mr.fit(model(), digits, out=tmp_path / "run", trackers=["paper"], **OPTIONS)

@@ -55,8 +55,10 @@ def run(options: Options) -> None:
     expected = {key: value for key, value in choice.expected.items() if key != "beta"}
     if options.fold is not None:
         from multirate.cli.fold import write_folded
+        from multirate.experiments.run import open_run
+        from multirate.inference import weight_of
 
-        write_folded(options.run, beta, options.fold)
+        write_folded(options.run, weight_of(open_run(options.run).model, beta), options.fold)
     screen.say(f"beta {beta:.6g}")
     if choice.note:
         screen.say(choice.note)

@@ -31,25 +31,25 @@ class Options:
 def run(options: Options) -> None:
     """Fold and write."""
     screen = Screen(options.shared)
-    parameters = write_folded(options.run, options.beta, options.out, recalibrated=options.recalibrate)
+    parameters, beta = write_folded(options.run, options.beta, options.out, recalibrated=options.recalibrate)
     screen.say(
-        f"the plain VAE at beta {options.beta:g}, {parameters:,} parameters, is in {options.out}; "
+        f"the plain VAE at beta {beta:g}, {parameters:,} parameters, is in {options.out}; "
         f"multirate.load({str(options.out)!r}) reads it"
     )
-    screen.result({"beta": options.beta, "fold": str(options.out), "parameters": parameters})
+    screen.result({"beta": beta, "fold": str(options.out), "parameters": parameters})
 
 
-def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = False) -> int:
+def write_folded(folder: Path, weight: float, out: Path, *, recalibrated: bool = False) -> tuple[int, float]:
     """Fold a run's model and save the plain one.
 
     Args:
         folder: of the run.
-        beta: in the model's range.
+        weight: in the model's range: beta, or lambda of a model that is called with it.
         out: folder to write.
         recalibrated: estimate BatchNorm statistics anew on the run's training data.
 
     Returns:
-        The plain model's number of parameters.
+        The plain model's number of parameters, and its beta.
 
     Raises:
         UsageError: if the run is a plain VAE already, ``out`` is not empty, beta is out of range, or there is no
@@ -60,6 +60,7 @@ def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = F
     from multirate.experiments.spec import VOCABULARY
     from multirate.files import write_atomic
     from multirate.fold import fold
+    from multirate.inference import beta_of
     from multirate.saving import save
     from multirate.wrapper import MultiRate
 
@@ -68,7 +69,7 @@ def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = F
         raise UsageError(f"{folder} holds a plain VAE, trained at beta {done.beta:g}; there is nothing to fold")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not an empty folder; choose another")
-    plain = fold(done.model, beta)
+    plain, beta = fold(done.model, weight), beta_of(done.model, weight)
     if recalibrated:
         from multirate.recalibrate import recalibrate
 
@@ -77,4 +78,4 @@ def write_folded(folder: Path, beta: float, out: Path, *, recalibrated: bool = F
     save(plain, out, about)
     if (folder / VOCABULARY).exists():
         write_atomic(out / VOCABULARY, (folder / VOCABULARY).read_bytes())
-    return sum(parameter.numel() for parameter in plain.parameters())
+    return sum(parameter.numel() for parameter in plain.parameters()), beta

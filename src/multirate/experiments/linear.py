@@ -102,12 +102,13 @@ def on_its_optimum(model: nn.Module, source: Source, betas: Sequence[float] | in
     """
     if not (isinstance(model, MultiRate) and isinstance(model.base, LinearVAE)) or model.base.likelihood != "gaussian":
         raise UsageError("the optimum is known for multi-rate models of model linear with likelihood gaussian only")
-    grid = model.beta_range.grid(betas).tolist() if isinstance(betas, int) else list(betas)
+    served = model.beta_range
+    grid = sorted(map(served.beta_of, served.grid(betas).tolist())) if isinstance(betas, int) else list(betas)
     mean, covariance = moments(source)
     theory = LinearTheory(covariance, model.base.latents, mean=mean)
     reached = []
     for beta in grid:
-        plain = fold(model, beta)
+        plain = fold(model, served.weight_of(beta))
         assert isinstance(plain, LinearVAE)
         reached.append(point(beta, *exact_terms(plain, mean, covariance)))
     least = [point(beta, float(theory.rate(beta)), float(theory.distortion(beta))) for beta in grid]

@@ -11,7 +11,7 @@ from multirate.data import Source
 from multirate.experiments.pictures import COLUMNS, is_image
 from multirate.experiments.run import first_examples
 from multirate.images import prior_samples, reconstructions
-from multirate.inference import base_of
+from multirate.inference import base_of, weight_of
 from multirate.report.figures import image_grid
 from multirate.report.progress import curves_so_far
 from multirate.wrapper import MultiRate
@@ -41,7 +41,7 @@ def pictures(model: nn.Module, source: Source, history: Sequence[Mapping[str, An
     base = base_of(model)
     if is_image(source.shape) and all(hasattr(base, name) for name in ("encode", "decode", "prior")):
         betas = [float(line["beta"]) for line in history if line["step"] == history[-1]["step"]]
-        rows = betas if isinstance(model, MultiRate) else None
+        rows = [weight_of(model, beta) for beta in betas] if isinstance(model, MultiRate) else None
         x = first_examples(source, COLUMNS)
         drawn["reconstructions"] = image_grid(reconstructions(model, x, rows), betas, inputs=x.numpy())
         drawn["samples"] = image_grid(prior_samples(model, rows, COLUMNS), betas)

@@ -14,7 +14,7 @@ from multirate.experiments.run import FinishedRun, first_examples, read_curve
 from multirate.experiments.sentence_tables import SENTENCES, write_sentences
 from multirate.experiments.spec import VOCABULARY
 from multirate.images import prior_samples, reconstructions
-from multirate.inference import base_of
+from multirate.inference import base_of, weight_of
 from multirate.report.assemble import write_report
 from multirate.report.figures import against_beta, gaps, image_grid, rate_distortion, training
 from multirate.report.further import further_measures, group_rates, measures
@@ -129,11 +129,12 @@ def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path
         return []
     betas = None if run.beta is not None else [float(beta) for beta in _spread(curve)]
     labels = [run.beta] if betas is None and run.beta is not None else betas or []
+    weights = None if betas is None else [weight_of(run.model, beta) for beta in betas]
     x = first_examples(source, COLUMNS)
     folder = run.folder / "figures"
     made = (
-        image_grid(reconstructions(run.model, x, betas), labels, inputs=x.numpy()),
-        image_grid(prior_samples(run.model, betas, COLUMNS), labels),
+        image_grid(reconstructions(run.model, x, weights), labels, inputs=x.numpy()),
+        image_grid(prior_samples(run.model, weights, COLUMNS), labels),
     )
     return [save(figure, folder / f"{name}.png") for name, figure in zip(PICTURES, made, strict=True)]
 

@@ -8,6 +8,7 @@ from multirate.data import Source
 from multirate.experiments.run import FinishedRun
 from multirate.experiments.sentences import open_writer, reconstruct, sample
 from multirate.files import write_json
+from multirate.inference import weight_of
 
 SENTENCES = "sentences.json"
 COUNT = 3
@@ -21,7 +22,7 @@ def write_sentences(run: FinishedRun, source: Source, betas: Sequence[float]) ->
     Args:
         run: of text.
         source: the sentences, with the run's vocabulary.
-        betas: of a multi-rate run; a plain run has its own.
+        betas: of a multi-rate run, as its curve has them; a plain run has its own.
 
     Returns:
         The file.
@@ -31,7 +32,7 @@ def write_sentences(run: FinishedRun, source: Source, betas: Sequence[float]) ->
     """
     points: list[dict[str, Any]] = []
     for beta in betas:
-        writer = open_writer(run, beta)
+        writer = open_writer(run, weight_of(run.model, beta))
         again = reconstruct(writer, source, COUNT)
         points.append(
             {

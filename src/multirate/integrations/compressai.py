@@ -76,7 +76,11 @@ class ImageCodec(nn.Module):
         Returns:
             :math:`R` and :math:`D` of the module's equations, nats per image, ``[B]``. For lambda and a batch the mean
             of :math:`(R + \lambda D) / (P \log 2)` is CompressAI's ``RateDistortionLoss``.
+
+        Raises:
+            UsageError: if the model cannot take images of this size.
         """
+        _check_sides(self.net, x)
         out = self.net(x)
         rate = -sum(likelihoods.log().flatten(1).sum(1) for likelihoods in out["likelihoods"].values())
         error = (x - out["x_hat"]).square().flatten(1).mean(1)
@@ -213,8 +217,9 @@ class Codecs:
             One file an image.
 
         Raises:
-            UsageError: if there is no such codec.
+            UsageError: if there is no such codec, or it cannot take images of this size.
         """
+        _check_sides(self.nets[0], x)
         if not 0 <= codec < len(self.nets):
             raise UsageError(f"codec must be 0 to {len(self.nets) - 1}; got {codec}")
         return [self._compress(image, codec) for image in x.split(1)]
@@ -223,7 +228,7 @@ class Codecs:
         """Write one image; several at once may round otherwise than one, and the decoder would lose its place."""
         found = self.nets[codec].compress(image)
         strings = [string for (string,) in found["strings"]]
-        numbers = (*found["shape"], *(len(string) for string in strings[:-1]))
+        numbers = (*found["shape"], *map(len, strings))
         return bytes([codec]) + b"".join(_number(int(number)) for number in numbers) + b"".join(strings)
 
     @torch.no_grad()
@@ -238,8 +243,11 @@ class Codecs:
             Images in ``[0, 1]``, ``[B, C, H, W]``.
 
         Raises:
-            DataError: if a file is cut off or names a codec that is not there.
+            UsageError: if there is no file.
+            DataError: if a file is cut off, too long, or names a codec that is not there.
         """
+        if not files:
+            raise UsageError("there is no file to decompress")
         return torch.cat([self._decompress(file) for file in files])
 
     def _decompress(self, file: bytes) -> Tensor:
@@ -249,18 +257,25 @@ class Codecs:
             )
         net, rest, numbers = self.nets[file[0]], file[1:], []
         coded = 1 + hasattr(net, "h_a")
-        for _ in range(1 + coded):
+        for _ in range(2 + coded):
             number, rest = _read_number(rest)
             numbers.append(number)
-        ends = [*numbers[2:], len(rest) - sum(numbers[2:])]
-        if ends[-1] < 0:
-            raise DataError("the file is cut off: its strings are shorter than it says")
+        if len(rest) != sum(numbers[2:]):
+            raise DataError(f"the file is damaged: its strings have {len(rest)} bytes and not {sum(numbers[2:])}")
         strings = []
-        for length in ends:
+        for length in numbers[2:]:
             strings.append([rest[:length]])
             rest = rest[length:]
         found: Tensor = net.decompress(strings, torch.Size(numbers[:2]))["x_hat"]
         return found
+
+
+def _check_sides(net: Any, x: Tensor) -> None:
+    factor = getattr(net, "downsampling_factor", 1)
+    if x.ndim != 4 or x.shape[-2] % factor or x.shape[-1] % factor:
+        raise UsageError(
+            f"images must be [B, C, H, W] with sides a multiple of {factor}; got {list(x.shape)}: pad or crop them"
+        )
 
 
 def _number(value: int) -> bytes:

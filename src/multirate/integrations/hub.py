@@ -14,6 +14,7 @@ from multirate.errors import DataError, UsageError
 from multirate.experiments.run import open_run
 from multirate.experiments.spec import VOCABULARY
 from multirate.files import write_atomic
+from multirate.inference import beta_of
 from multirate.integrations.extras import require
 from multirate.integrations.model_card import TAGS, Card, card_text
 from multirate.integrations.parts import plain_at
@@ -63,8 +64,9 @@ def save_pretrained(
     """
     library = require("huggingface_hub", extra=EXTRA)
     folder = Path(folder)
+    folded_at = None if beta is None else beta_of(model, beta)
     model = plain_at(model, beta)
-    known = _known(model, None if run is None else Path(run), beta, curve)
+    known = _known(model, None if run is None else Path(run), folded_at, curve)
     if (folder / DESCRIPTION).exists():  # an earlier model's, whose curve and figure are not this one's
         for file in (CURVE, FIGURE):
             (folder / file).unlink(missing_ok=True)

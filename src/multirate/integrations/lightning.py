@@ -148,7 +148,7 @@ class CurveCallback(_Callback):
             f"{self.name}/{name}": float(curve.values(name).mean()) for name in ("rate", "distortion", "objective")
         }
         at_betas = {
-            f"{self.name}/beta_{point['beta']:.4g}/{name}": float(value)
+            f"{self.name}/beta_{point['beta']:.6g}/{name}": float(value)
             for point in curve.points
             for name, value in point.items()
             if name not in ("beta", "lambda", "elbo", "objective")

@@ -133,9 +133,10 @@ def _curve(card: Card) -> str:
     parts.append(_table(curve.table()))
     if len(curve) > 1 and not card.folded:
         rate = f"{float(curve.rates[[0, -1]].mean()):.3g}"
+        called = "weight = model.beta_range.weight_of(beta)   # its lambda\n" if "lambda" in curve.measures else ""
         parts.append(
             f'```python\ncurve = mr.Curve.load(hub.download("{card.name}") / "curve.json")\n'
-            f'beta = curve.beta_for(rate={rate})   # or distortion=..., or curve.best("elbo")\n```\n\n'
+            f'beta = curve.beta_for(rate={rate})   # or distortion=..., or curve.best("elbo")\n{called}```\n\n'
             "A small beta keeps more of the data and spends more nats; a large one saves them, until the posterior "
             "collapses at rate 0."
         )

@@ -146,7 +146,7 @@ def about(model: nn.Module, beta: float | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"model": name or type(base).__name__, "units": "nats per example"}
     if isinstance(model, MultiRate) and beta is None:
         span = model.beta_range
-        facts["beta_range"] = {"low": span.low, "high": span.high, "reach": span.reach}
+        facts["beta_range"] = {"low": span.low, "high": span.high, "reach": span.reach, "weighs": span.weighs}
         facts["beta_outside"] = "NaN"
     elif isinstance(model, MultiRate):
         facts["beta"] = beta

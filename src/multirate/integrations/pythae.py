@@ -184,7 +184,7 @@ def fold(model: MultiRate, beta: float) -> Any:
     assert isinstance(plain, PythaeVAE)
     vae: Any = plain.vae
     if isinstance(vae, require("pythae.models", extra=EXTRA).BetaVAE):
-        vae.beta = vae.model_config.beta = float(beta)
+        vae.beta = vae.model_config.beta = float(model.beta_range.beta_of(beta))
     return vae
 
 

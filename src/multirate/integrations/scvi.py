@@ -24,7 +24,7 @@ from multirate.curve import Curve, FloatArray
 from multirate.data import Source
 from multirate.errors import ConversionError, DataError, UsageError
 from multirate.fold import fold as fold_module
-from multirate.inference import at, base_of, inference, like_parameters
+from multirate.inference import at, base_of, inference, like_parameters, weight_of
 from multirate.integrations.extras import require
 from multirate.integrations.silhouettes import silhouette_batch, silhouette_label
 from multirate.recalibrate import recalibrated
@@ -322,7 +322,8 @@ def latents(model: nn.Module, data: Cells, beta: float | None = None) -> FloatAr
         ``[N, Z]``.
     """
     base = base_of(model)
-    assert isinstance(base, SCVIModule)
+    if not isinstance(base, SCVIModule):
+        raise ConversionError(f"latents are of what convert or adapt made; got a {type(base).__name__}")
     with inference(model), at(model, beta):
         batches = (data.batch(indices) for indices in torch.arange(len(data)).split(_BATCH_SIZE))
         means = [base.encode(like_parameters(x, model)).mean.cpu() for x in batches]
@@ -349,7 +350,7 @@ def with_silhouettes(
     """
     points = []
     for point in curve.points:
-        z = latents(model, data, point["beta"] if isinstance(model, MultiRate) else None)
+        z = latents(model, data, weight_of(model, point["beta"]))
         added = {"silhouette_label": silhouette_label(z, labels)}
         if batches is not None:
             added["silhouette_batch"] = silhouette_batch(z, labels, batches)

@@ -49,12 +49,17 @@ class TwoTerms(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TwoTerms":
         """Copy the network, and share losses that are no module with the copy."""
-        if not isinstance(self.losses, nn.Module):
+        if not isinstance(self.losses, nn.Module) and not self._losses_are_of_the_network():
             memo[id(self.losses)] = self.losses
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return copied
+
+    def _losses_are_of_the_network(self) -> bool:
+        """Whether the losses are a method of the network, which in a copy has to be that of the copied one."""
+        owner = getattr(self.losses, "__self__", None)
+        return any(owner is module for module in self.module.modules())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network."""

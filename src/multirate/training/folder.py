@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from multirate.errors import TrainingError, UsageError
 from multirate.files import write_atomic
+from multirate.training.config import TrainConfig
 
 LIBRARIES = ("multirate", "torch", "numpy", "accelerate")
 # Options that change neither weights nor metrics, so that a run may be resumed with others.
@@ -75,7 +77,13 @@ class RunFolder:
         if not isinstance(stored, dict):
             raise TrainingError(f"{self.path / 'config.yaml'} is empty or no record of a run; choose another folder")
         for section in ("training", "model", "data"):
-            difference = _first_difference(section, stored.get(section), document[section])
+            before = stored.get(section)
+            if section == "training" and isinstance(before, dict):  # of a version that did not have an option yet
+                before = {
+                    **{key: value for key, value in asdict(TrainConfig()).items() if key in document[section]},
+                    **before,
+                }
+            difference = _first_difference(section, before, document[section])
             if difference is not None:
                 raise TrainingError(f"cannot resume {self.path}: {difference}; use the same or choose another folder")
 

@@ -55,7 +55,7 @@ def parameter_groups(
     Gates of layers step further than the rest, and weight decay leaves gates and thresholds alone: a gate of 0 is shut.
 
     Args:
-        model: plain or multi-rate.
+        model: plain, multi-rate, or a module that holds a multi-rate one, such as a ``LightningModule``.
         learning_rate: step size of the base and of the latents' thresholds.
         response_learning_rate: step size of the gates of layers; None: 7.5 times ``learning_rate``.
         weight_decay: of the base's parameters.
@@ -68,11 +68,12 @@ def parameter_groups(
     """
     if response_learning_rate is None:
         response_learning_rate = RESPONSE_LEARNING_RATE_FACTOR * learning_rate
-    named = dict(model.response.named_parameters()) if isinstance(model, MultiRate) else {}
-    gates = [parameter for name, parameter in named.items() if name != "thresholds"]
-    of_response = {id(parameter) for parameter in named.values()}
+    responses = [module.response for module in model.modules() if isinstance(module, MultiRate)]
+    named = [entry for response in responses for entry in response.named_parameters()]
+    gates = [parameter for name, parameter in named if name != "thresholds"]
+    of_response = {id(parameter) for _, parameter in named}
     base = [parameter for parameter in model.parameters() if id(parameter) not in of_response]
-    thresholds = [parameter for name, parameter in named.items() if name == "thresholds"]
+    thresholds = [parameter for name, parameter in named if name == "thresholds"]
     parts = (
         (base, learning_rate, weight_decay),
         (thresholds, learning_rate, 0.0),

@@ -79,12 +79,17 @@ class Tracking:
             return
         name = None if self._folder is None else self._folder.name
         place = None if self._folder is None else str(self._folder / FOLDER)
-        if place is not None:
-            Path(place).mkdir(parents=True, exist_ok=True)
         options = {"wandb": {"name": name, "dir": place}, "trackio": {"name": name}}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a tracker's own, which the caller can do nothing about
-            self._accelerator.init_trackers(PROJECT, _flat(document), options)
+        try:
+            if place is not None:
+                Path(place).mkdir(parents=True, exist_ok=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a tracker's own, which the caller can do nothing about
+                self._accelerator.init_trackers(PROJECT, _flat(document), options)
+        except Exception as error:  # such as an account that is not logged in
+            opened = ", ".join(self._names)
+            warnings.warn(f"{opened} could not be opened, and the run goes on without: {_reason(error)}", stacklevel=3)
+            return
         self._live = list(self._accelerator.trackers)
 
     def line(self, line: Mapping[str, Any]) -> None:
@@ -110,9 +115,20 @@ class Tracking:
             for key in ("rate", "distortion", "objective")
         }
         self._each(lambda tracker: tracker.log(values, step=step))
-        if self._pictures is not None:
-            made = self._pictures(model, source, history)
-            self._each(lambda tracker: _send_pictures(tracker, made, step))
+        made = self._draw(model, source, history)
+        self._each(lambda tracker: _send_pictures(tracker, made, step))
+
+    def _draw(
+        self, model: nn.Module, source: Source, history: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, NDArray[np.uint8]]:
+        if self._pictures is None:
+            return {}
+        try:
+            return self._pictures(model, source, history)
+        except Exception as error:
+            self._pictures = None
+            warnings.warn(f"pictures failed and are left out from here on: {_reason(error)}", stacklevel=4)
+            return {}
 
     def finish(self) -> None:
         """Close the trackers."""
@@ -125,8 +141,13 @@ class Tracking:
                 call(tracker)
             except Exception as error:  # whatever a service does, the run goes on
                 self._live.remove(tracker)
-                reason = " ".join(str(error).split()) or type(error).__name__
-                warnings.warn(f"tracker {tracker.name} failed and is left out from here on: {reason}", stacklevel=3)
+                warnings.warn(
+                    f"tracker {tracker.name} failed and is left out from here on: {_reason(error)}", stacklevel=3
+                )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _send_pictures(tracker: Any, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
