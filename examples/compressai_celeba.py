@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from compressai.models import ScaleHyperprior
@@ -27,6 +28,7 @@ import multirate as mr
 from multirate.data import Source, as_source
 from multirate.integrations import compressai as codecs
 from multirate.merging import merge
+from multirate.report.figures import image_grid
 from multirate.report.style import BASELINE_COLORS, MULTI_RATE_COLORS, new_figure, save, style
 
 FACES = "celeba/celeba_8k_89x109_jpeg.zip"
@@ -161,7 +163,8 @@ def write(
     save(figure(curve, dedicated, files), out / "bits.png")
     rows = [sender.decompress(sender.compress(x[:8], codec)) for codec in range(len(files))]
     labels = [f"{row['bpp']:.2f} bpp, {row['psnr']:.1f} dB" for row in files]
-    save(pictures([x[:8], *rows[::-1]], ["original", *labels[::-1]]), out / "decoded.png")
+    shown = np.stack([row.numpy() for row in (x[:8], *rows[::-1])])
+    save(image_grid(shown, ["original", *labels[::-1]]), out / "decoded.png")
 
 
 def figure(curve: mr.Curve, dedicated: mr.Curve, files: list[dict[str, float]]) -> Any:
@@ -177,17 +180,6 @@ def figure(curve: mr.Curve, dedicated: mr.Curve, files: list[dict[str, float]]) 
         axes.plot(dedicated.values("bpp"), dedicated.values("psnr"), "s", color=orange, label="dedicated, estimated")
         axes.set(xlabel="bits per pixel", ylabel="PSNR, dB")
         axes.legend()
-    return drawn
-
-
-def pictures(rows: list[Tensor], labels: list[str]) -> Any:
-    """Draw rows of images, each with its label above."""
-    with style():
-        drawn = new_figure(7, 1.1 * len(rows))
-        for axes, row, label in zip(drawn.subplots(len(rows), 1), rows, labels, strict=True):
-            axes.imshow(torch.cat(tuple(row), dim=2).permute(1, 2, 0).clamp(0, 1).numpy())
-            axes.set_title(label, fontsize=8, loc="left")
-            axes.set_axis_off()
     return drawn
 
 

@@ -19,6 +19,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from multirate.merging import merge
 from multirate.metrics.features import feature_network
 from multirate.metrics.frechet_distance import RealFeatures
 from multirate.metrics.options import MeasureOptions
+from multirate.report.figures import image_grid
 from multirate.report.style import BASELINE_COLORS, MULTI_RATE_COLORS, new_figure, save, style
 from multirate.seeding import seeded
 
@@ -265,7 +267,7 @@ def write(
     with torch.no_grad(), seeded(0, "measure"):
         strips = [large(small(x)), *(call(model, small(x), weight) for weight in shown), x]
     labels = ["16 by 16 pixels, bicubic", *(f"lambda {weight:.3g}" for weight in shown), "true"]
-    save(pictures(strips, labels), out / "faces.png")
+    save(image_grid(np.stack([strip.numpy() for strip in strips]), labels), out / "faces.png")
 
 
 def trade_off(curve: mr.Curve, dedicated: mr.Curve) -> Any:
@@ -284,17 +286,6 @@ def trade_off(curve: mr.Curve, dedicated: mr.Curve) -> Any:
                     axes.annotate(f"{point['beta']:.2g}", place, (4, 4), textcoords="offset points", fontsize=7)
             axes.set(xlabel="A, squared error of an image", ylabel=label)
         axes.legend()
-    return drawn
-
-
-def pictures(rows: list[Tensor], labels: list[str]) -> Any:
-    """Draw rows of images, each with its label above."""
-    with style():
-        drawn = new_figure(7, 1.1 * len(rows))
-        for axes, row, label in zip(drawn.subplots(len(rows), 1), rows, labels, strict=True):
-            axes.imshow(torch.cat(tuple(row), dim=2).permute(1, 2, 0).clamp(0, 1).numpy())
-            axes.set_title(label, fontsize=8, loc="left")
-            axes.set_axis_off()
     return drawn
 
 

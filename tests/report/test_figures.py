@@ -156,3 +156,8 @@ def test_beta_labels_lie_on_no_line_no_point_and_no_other_label(ours: Any, their
                 used = points if line.get_linestyle() == "None" else dense
                 inside = (used > [box.x0, box.y0]).all(1) & (used < [box.x1, box.y1]).all(1)
                 assert not inside.any(), axes.texts[i].get_text()
+
+
+def test_rows_of_pictures_may_be_labelled_in_words() -> None:
+    figure = image_grid(IMAGES, ["original", "0.40 bpp"])
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == ["original", "0.40 bpp"]

@@ -196,7 +196,7 @@ def training(history: Sequence[Mapping[str, Any]]) -> "Figure":
 
 def image_grid(
     images: NDArray[Any],
-    betas: Sequence[float],
+    betas: Sequence[float | str],
     *,
     inputs: NDArray[Any] | None = None,
     title: str | None = None,
@@ -205,7 +205,7 @@ def image_grid(
 
     Args:
         images: in [0, 1] (clipped), ``[n_beta, n, H, W]``, ``[n_beta, n, 1, H, W]`` or ``[n_beta, n, 3, H, W]``.
-        betas: labels of the rows, ``[n_beta]``.
+        betas: labels of the rows, ``[n_beta]``: numbers are betas, words stand as they are.
         inputs: what was reconstructed, drawn as a first row, ``[n, ...]`` in the same form.
         title: of the figure.
 
@@ -219,7 +219,7 @@ def image_grid(
     rows = [_pictures(row) for row in images] if images.ndim >= 4 else []
     if not rows or len(rows) != len(betas):
         raise UsageError(f"image_grid needs [n_beta, n, C, H, W] and {len(betas)} rows; got shape {list(images.shape)}")
-    labels = [f"β = {beta:.2g}" for beta in betas]
+    labels = [beta if isinstance(beta, str) else f"β = {beta:.2g}" for beta in betas]
     if inputs is not None:
         rows, labels = [_pictures(np.asarray(inputs)), *rows], ["input", *labels]
     if len({row.shape for row in rows}) != 1:
