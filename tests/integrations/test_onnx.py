@@ -128,7 +128,7 @@ def test_a_folded_model_has_no_beta_and_agrees_with_the_others(model, folder, fo
 @pytest.mark.slow
 def test_the_description_says_what_goes_in_and_comes_out(folder):
     about = json.loads((folder / "onnx.json").read_text())
-    assert about["beta_range"] == {"low": 0.01, "high": 10.0, "reach": 13.5}
+    assert about["beta_range"] == {"low": 0.01, "high": 10.0, "reach": 13.5, "weighs": "rate"}
     assert (about["model"], about["likelihood"], about["latents"], about["shape"]) == ("mlp", "bernoulli", 4, [1, 8, 8])
     assert about["largest_difference"] <= about["tolerance"] == TOLERANCE
     assert set(about["files"]) == {path.name for path in folder.glob("*.onnx")}
