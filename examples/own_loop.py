@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import multirate as mr
+from multirate.files import read_json, write_json
 from multirate.report.figures import rate_distortion
 from multirate.report.style import save
 from multirate.seeding import generator
@@ -149,7 +150,8 @@ def accelerate_loop(
 def main(epochs: int = 60, accelerate: bool = False, out: str | None = None) -> dict[str, mr.Curve]:
     """Train by the loops and by ``mr.fit``, or by Accelerate alone, and measure the curves."""
     if accelerate:
-        models = {"Accelerate": accelerate_loop(epochs)}
+        model = accelerate_loop(epochs)
+        models = {f"Accelerate, {PartialState().num_processes} x {BATCH}": model}
     else:
         models = {"three lines": plain_loop(epochs), "as mr.fit": better_loop(epochs), "mr.fit": multirate_model()}
         train = mr.data.load("digits", "train")
@@ -157,13 +159,22 @@ def main(epochs: int = 60, accelerate: bool = False, out: str | None = None) -> 
     test = mr.data.load("digits", "test")
     curves = {name: mr.evaluate(model, test, betas=8, label=name) for name, model in models.items()}
     if PartialState().is_main_process:
-        for name, curve in curves.items():
-            print(f"{name:12} mean objective over 8 betas {curve.values('objective').mean():.2f} nats")
-            if out is not None:
-                curve.save(Path(out) / ("curve.json" if name == "three lines" else f"{name.replace(' ', '-')}.json"))
-        if out is not None and not accelerate:
-            save(rate_distortion(list(curves.values())), Path(out) / "curves.png")
+        means = {name: float(curve.values("objective").mean()) for name, curve in curves.items()}
+        for name, mean in means.items():
+            print(f"{name:27} mean objective over 8 betas {mean:.2f} nats")
+        if out is not None:
+            keep(curves, means, Path(out))
     return curves
+
+
+def keep(curves: dict[str, mr.Curve], means: dict[str, float], folder: Path) -> None:
+    """Write the curve of the three lines, the figure of all curves, and the means beside those of earlier calls."""
+    if "three lines" in curves:
+        curves["three lines"].save(folder / "curve.json")
+        save(rate_distortion(list(curves.values())), folder / "curves.png")
+    measured = folder / "measured.json"
+    before = read_json(measured) if measured.exists() else {}
+    write_json(measured, {**before, **{name: round(mean, 4) for name, mean in means.items()}})
 
 
 # %%
