@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Curves = Curve | Sequence[Curve]
 
 _UNITS = "nats per example"
+# Points of the labels beside rows of pictures.
+_ROW_LABEL = 9
 
 
 def rate_distortion(
@@ -224,17 +226,19 @@ def image_grid(
         rows, labels = [_pictures(np.asarray(inputs)), *rows], ["input", *labels]
     if len({row.shape for row in rows}) != 1:
         raise UsageError(f"the inputs, {list(rows[0].shape)}, do not match the images, {list(rows[-1].shape)}")
-    count, height, width = rows[0].shape[:3]
-    cell = min(0.72, 6.6 / count)
+    strips = [_strip(row) for row in rows]
+    width = min(0.72 * len(rows[0]), 6.6)
+    height = width * strips[0].shape[0] / strips[0].shape[1]
     with style():
-        margin = 0.95 + 0.07 * max(0, max(map(len, labels)) - len("β = 0.046"))
-        figure = new_figure(margin + cell * count, (0.42 if title else 0.1) + cell * 1.04 * len(rows) * height / width)
-        ratios = [height] * len(rows)
-        panels = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": ratios})[:, 0]
-        layout: Any = figure.get_layout_engine()
-        layout.set(h_pad=0.012, w_pad=0.03, hspace=0, wspace=0)
-        for axes, row, label in zip(panels, rows, labels, strict=True):
-            axes.imshow(_strip(row), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        left, top = max(0.95, max(_inches(label) for label in labels) + 0.2), 0.42 if title else 0.05
+        size = left + width + 0.05, top + (height + 0.03) * len(rows) + 0.02
+        figure = new_figure(*size)
+        figure.set_layout_engine("none")
+        panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        for index, (axes, strip, label) in enumerate(zip(panels, strips, labels, strict=True)):
+            above = top + (height + 0.03) * index
+            axes.set_position((left / size[0], 1 - (above + height) / size[1], width / size[0], height / size[1]))
+            axes.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set_axis_off()
             axes.text(
                 -0.012,
@@ -243,13 +247,20 @@ def image_grid(
                 transform=axes.transAxes,
                 ha="right",
                 va="center",
-                fontsize=9,
+                fontsize=_ROW_LABEL,
                 color=MUTED if label == "input" else INK,
                 fontstyle="italic" if label == "input" else "normal",
             )
         if title:
             panels[0].set_title(title, pad=7)
     return figure
+
+
+def _inches(label: str) -> float:
+    """Return how wide a row's label is."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), label, size=_ROW_LABEL).get_extents().width) / 72
 
 
 def _listed(curves: Curves) -> list[Curve]:
