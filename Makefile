@@ -4,6 +4,7 @@
 # make test-package  wheel and sdist built, installed in clean environments, used;  make test-extras: each extra alone
 # make docs          the documentation site, in site/
 # make lint          ruff and mypy
+# make audit         compares the versions of constraints.txt with the known vulnerabilities; fails on any, or if it cannot tell
 # make clean         remove the environment, the caches and runs/
 #
 # Everything is installed in .venv, with the versions of constraints.txt. Another interpreter: make PYTHON=python3.12 ...
@@ -18,7 +19,7 @@ RUNTIME = $(wildcard $(CURDIR)/$(VENV)/onnxruntime-web-1.30.0.tgz)
 PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(if $(RUNTIME),MULTIRATE_ONNXRUNTIME_WEB=$(RUNTIME)) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DELETE_ON_ERROR:
-.PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format clean
+.PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format audit clean
 .SECONDARY:
 
 quickstart: install
@@ -78,10 +79,21 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 
+# Asks the index of Python packages about every pinned version. AUDIT='--vulnerability-service osv' asks osv.dev instead.
+AUDIT ?=
+
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt $(AUDIT)
+
+.venv-audit/installed: constraints/audit.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet -c constraints/audit.txt pip-audit
+	@touch $@
+
 format: dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(ENVIRONMENTS) runs site build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ENVIRONMENTS) .venv-audit runs site build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

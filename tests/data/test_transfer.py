@@ -79,7 +79,7 @@ def test_a_body_shorter_than_announced_is_noticed_whoever_reads_it(target, monke
         def stream(self, *_, **__):
             yield BODY[:CUT]
 
-    monkeypatch.setattr("requests.get", lambda *_, **__: Response())
+    monkeypatch.setattr("requests.Session.get", lambda *_, **__: Response())
     with pytest.raises(DataError, match="the connection broke off"):
         download("http://127.0.0.1:9/f.bin", target)
     assert files(target) == ["f.bin.part", "f.bin.part.json"]

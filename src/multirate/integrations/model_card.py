@@ -1,5 +1,7 @@
 """The card of a published model: what it is, how to load it, how to choose beta, its curve, what it was trained on."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,7 @@ from torch import nn
 from multirate import __version__
 from multirate.curve import Curve
 from multirate.inference import base_of
+from multirate.invariants import checked
 from multirate.saving import built_in
 from multirate.text import spoken
 from multirate.wrapper import MultiRate
@@ -62,8 +65,20 @@ def card_text(model: nn.Module, card: Card) -> str:
         The text, without the block of metadata that the hub wants at its start.
     """
     title = card.name.rpartition("/")[2]
-    sections = [f"# {title}", _what(model, card), _how(model, card), _curve(card), _training(card), _limits(model)]
+    sections = [
+        f"# {_words(title)}",
+        _what(model, card),
+        _how(model, card),
+        _curve(card),
+        _training(card),
+        _limits(model),
+    ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _words(text: Any) -> str:
+    """Write what others have named as one line of Markdown that is text alone: no HTML, link, picture or code."""
+    return re.sub(r"([\\`*\[\]<>|&!~])", r"\\\1", " ".join(str(text).split()))
 
 
 def _what(model: nn.Module, card: Card) -> str:
@@ -97,7 +112,7 @@ def _how(model: nn.Module, card: Card) -> str:
     lines = ["import multirate as mr"]
     lines += ["from multirate.data.vocabulary import Vocabulary"] if card.vocabulary else []
     lines += ["from multirate.integrations import hub", ""]
-    lines += [f'model = hub.from_pretrained("{card.name}"{given})']
+    lines += [f"model = hub.from_pretrained({_quoted(card)}{given})"]
     if isinstance(model, MultiRate):
         middle = f"{(model.beta_range.low * model.beta_range.high) ** 0.5:.3g}"
         lines += [
@@ -107,11 +122,15 @@ def _how(model: nn.Module, card: Card) -> str:
     else:
         lines += ["model(x)"]
     if card.vocabulary:
-        lines += [f'words = Vocabulary.load(hub.download("{card.name}") / "vocabulary.json")']
+        lines += [f'words = Vocabulary.load(hub.download({_quoted(card)}) / "vocabulary.json")']
     text = "## Use\n\n```python\n" + "\n".join(lines) + "\n```\n\nTensors and JSON are all that is read."
     return (
         f"{text} `{type(base).__name__}` is its author's own class: pass an instance of it as `base`." if own else text
     )
+
+
+def _quoted(card: Card) -> str:
+    return json.dumps(card.name).replace("`", "\\u0060")
 
 
 def _curve(card: Card) -> str:
@@ -120,22 +139,23 @@ def _curve(card: Card) -> str:
     curve = card.curve
     parts = [
         "## Rate and distortion",
-        f"On the {curve.split} split of {curve.data}, {curve.examples:,} examples, {curve.samples} posterior "
-        f"sample{'s' if curve.samples != 1 else ''} each. Rate (the KL divergence of the posterior from the prior) and "
-        "distortion (the negative log-likelihood) are in nats per example, summed over latents and values, all "
-        "constants kept; elbo is -(D + R), objective is D + beta R.",
+        f"On the {_words(curve.split)} split of {_words(curve.data)}, {curve.examples:,} examples, {curve.samples} "
+        f"posterior sample{'s' if curve.samples != 1 else ''} each. Rate (the KL divergence of the posterior from the "
+        "prior) and distortion (the negative log-likelihood) are in nats per example, summed over latents and values, "
+        "all constants kept; elbo is -(D + R), objective is D + beta R.",
     ]
     if curve.details.get("likelihood") == "squared_error":
         parts[-1] += " The distortion is the summed squared error, which has no constant to keep."
     if card.folded:
         parts[-1] += f" The curve is that of the multi-rate model; this one is its point at beta {card.beta:g}."
+    parts += [f"**Mind this:** {_words(message)}." for message in checked(curve).warnings]
     parts += [f"![rate-distortion curve]({card.figure})"] if card.figure else []
     parts.append(_table(curve.table()))
     if len(curve) > 1 and not card.folded:
         rate = f"{float(curve.rates[[0, -1]].mean()):.3g}"
         called = "weight = model.beta_range.weight_of(beta)   # its lambda\n" if "lambda" in curve.measures else ""
         parts.append(
-            f'```python\ncurve = mr.Curve.load(hub.download("{card.name}") / "curve.json")\n'
+            f'```python\ncurve = mr.Curve.load(hub.download({_quoted(card)}) / "curve.json")\n'
             f'beta = curve.beta_for(rate={rate})   # or distortion=..., or curve.best("elbo")\n{called}```\n\n'
             "A small beta keeps more of the data and spends more nats; a large one saves them, until the posterior "
             "collapses at rate 0."
@@ -145,14 +165,14 @@ def _curve(card: Card) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     header, *body = rows
-    lines = [[spoken(name) for name in header], ["---:"] * len(header), *body]
+    lines = [[_words(spoken(name)) for name in header], ["---:"] * len(header), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _training(card: Card) -> str:
     training = card.training or {}
-    lines = [f"- data: {card.data}"] if card.data else []
-    lines += [f"- {name}: {training[key]}" for key, name in _TRAINING.items() if training.get(key) is not None]
+    lines = [f"- data: {_words(card.data)}"] if card.data else []
+    lines += [f"- {name}: {_words(training[key])}" for key, name in _TRAINING.items() if training.get(key) is not None]
     return "\n".join(["## Training", "", *lines, f"- multirate: {__version__}"]) if lines else ""
 
 

@@ -60,6 +60,8 @@ def measures(curve: Curve) -> "Figure":
     Raises:
         UsageError: if it has none.
     """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     names = further_measures(curve)
     if not names:
         raise UsageError(f"curve {curve.label!r} has no measure beside rate and distortion; evaluate with measures")
@@ -74,6 +76,8 @@ def measures(curve: Curve) -> "Figure":
             axes.set_title(_TITLES.get(name, spoken(name)))
             if values.min() > 0 and values.max() > _WIDE * values.min():
                 axes.set_yscale("log")
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axes.yaxis.set_minor_formatter(NullFormatter())
             elif values.min() >= 0:
                 axes.set_ylim(0, None if values.max() > 0 else 1)
         for axes in panels[len(names) :]:

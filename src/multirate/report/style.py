@@ -57,6 +57,8 @@ _STYLE: dict[str, Any] = {
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "multirate",
+    # Names of runs and data sets are text, also where they have a dollar sign in them.
+    "text.parse_math": False,
     "pdf.fonttype": 42,
 }
 
