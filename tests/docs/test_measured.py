@@ -18,7 +18,7 @@ def test_the_files_of_the_codec_have_the_sizes_of_its_page() -> None:
         weight, estimated, bpp, size, psnr = map(float, row)
         assert weight == pytest.approx(file["lambda"], abs=5.1e-5)
         assert estimated == pytest.approx(file["estimated_bpp"], abs=5.1e-4)
-        assert bpp == pytest.approx(file["bpp"], abs=5.1e-4) == pytest.approx(file["bytes"] * 8 / 64**2)
+        assert bpp == pytest.approx(file["bytes"] * 8 / 64**2, abs=5.1e-4)
         assert size == pytest.approx(file["bytes"], abs=0.51)
         assert psnr == pytest.approx(file["psnr"], abs=5.1e-3)
 
