@@ -4,6 +4,7 @@
 # make test-package  wheel and sdist built, installed in clean environments, used;  make test-extras: each extra alone
 # make docs          the documentation site, in site/
 # make lint          ruff and mypy
+# make torture       kills, damaged files, hostile requests, load, mutants: some hours; records in torture/results
 # make audit         compares the versions of constraints.txt with the known vulnerabilities; fails on any, or if it cannot tell
 # make clean         remove the environment, the caches and runs/
 #
@@ -19,7 +20,7 @@ RUNTIME = $(wildcard $(CURDIR)/$(VENV)/onnxruntime-web-1.30.0.tgz)
 PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(if $(RUNTIME),MULTIRATE_ONNXRUNTIME_WEB=$(RUNTIME)) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DELETE_ON_ERROR:
-.PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format audit clean
+.PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format audit torture clean
 .SECONDARY:
 
 quickstart: install
@@ -78,6 +79,14 @@ lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
+
+# Each of them alone: make torture-fuzz. What they found is in docs/reliability.md.
+TORTURE := server requests mapped members fuzz kills mutants
+
+torture: $(TORTURE:%=torture-%)
+
+torture-%: dev
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m torture.$*
 
 # Asks the index of Python packages about every pinned version. AUDIT='--vulnerability-service osv' asks osv.dev instead.
 AUDIT ?=

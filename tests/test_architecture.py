@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "multirate"
 
 # From left to right: a module imports only from its own group and from those on its left.
 ARROWS = (
-    ("errors", "files", "seeding", "_lazy", "text", "memory"),
+    ("errors", "reading", "plain", "torchfile", "yamlfile", "files", "locking", "seeding", "_lazy", "text", "memory"),
     ("beta",),
     ("maps",),
     ("response",),
@@ -33,6 +33,8 @@ ARROWS = (
         "inference",
         "sharing",
         "curve",
+        "invariants",
+        "paired",
         "merging",
         "fairness",
         "comparison",
@@ -40,6 +42,7 @@ ARROWS = (
         "choosing",
         "metrics",
         "totals",
+        "block_noise",
         "evaluate",
         "images",
         "recalibrate",
@@ -55,7 +58,12 @@ RANK = {name: rank for rank, group in enumerate(ARROWS) for name in group}
 ONLY = {
     "_lazy": set(),
     "errors": set(),
-    "files": {"errors"},
+    "reading": set(),
+    "plain": set(),
+    "torchfile": {"reading"},
+    "yamlfile": {"errors", "reading"},
+    "files": {"errors", "reading"},
+    "locking": {"errors", "files"},
     "seeding": {"errors"},
     "beta": {"errors"},
     "maps": set(),
@@ -64,15 +72,16 @@ ONLY = {
     "text": set(),
     "curve": {"errors", "files", "text"},
     "fairness": {"curve", "text"},
-    "merging": {"errors", "curve"},
-    "comparison": {"errors", "files", "text", "curve", "merging", "fairness"},
-    "collapse": {"errors", "files", "curve"},
+    "invariants": {"curve"},
+    "merging": {"errors", "curve", "invariants"},
+    "comparison": {"errors", "files", "text", "curve", "invariants", "merging", "fairness", "plain"},
+    "collapse": {"errors", "files", "curve", "plain"},
     "choosing": {"errors", "curve", "metrics"},
-    "saving": {"errors", "files"},
+    "saving": {"errors", "files", "reading"},
 }
 GATING = {"maps", "response", "layers", "rectified", "latents", "plan", "wrapper", "convert", "fold"}
 WITHOUT_GATING = ("terms", "objectives", "models", "data", "theory", "report")
-WITHOUT_TORCH = ("report", "curve", "merging", "fairness", "comparison", "collapse", "choosing")
+WITHOUT_TORCH = ("report", "curve", "invariants", "merging", "fairness", "comparison", "collapse", "choosing")
 LIGHT = {
     *("torch", "numpy", "scipy", "matplotlib", "sklearn", "accelerate", "joblib", "PIL", "safetensors"),
     *("platformdirs", "requests", "urllib3"),

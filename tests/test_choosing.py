@@ -2,7 +2,7 @@
 
 import pytest
 
-from multirate.choosing import choose_best, choose_budget, named_measure
+from multirate.choosing import Choice, choose_best, choose_budget, named_measure
 from multirate.curve import Curve, point
 from multirate.errors import UsageError
 
@@ -92,3 +92,49 @@ def test_an_unknown_measure_lists_those_of_the_curve() -> None:
 def test_a_measure_that_was_not_taken_names_the_evaluation_that_takes_it(name: str, measure: str) -> None:
     with pytest.raises(UsageError, match=rf"`multirate evaluate RUN --measures {measure}` gives it"):
         named_measure(CURVE, name)
+
+
+def test_a_choice_has_no_note_unless_there_is_something_to_know_and_does_not_change() -> None:
+    assert Choice(1.0, {}).note == ""
+    one = Curve("one", "mlp", "toy", "test", 100, CURVE.points[:1])
+    assert choose_best(one) == Choice(0.01, CURVE.points[0], "")
+
+
+def test_notes_say_which_end_and_which_neighbours_in_three_digits() -> None:
+    betas = (0.012345, 0.1, 1.0, 98.765)
+    curve = Curve(
+        "ours",
+        "mlp",
+        "toy",
+        "test",
+        100,
+        tuple(
+            point(b, r, d, fid=f) for b, r, d, f in zip(betas, RATES, DISTORTIONS, (9.0, 5.0, 4.0, 6.0), strict=True)
+        ),
+    )
+    beyond = "of the measured betas (0.0123 to 98.8); it may lie beyond: evaluate or train with a wider range"
+
+    assert choose_best(curve, "rate").note == f"the highest rate is at the smaller end {beyond}"
+    assert choose_best(curve, "rate", lowest=True).note == f"the lowest rate is at the larger end {beyond}"
+    inside = "the lowest fid of 4 measured betas; its neighbours are 0.1 and 98.8"
+    assert choose_best(curve, "fid", lowest=True) == Choice(1.0, curve.points[2], inside)
+    assert choose_best(curve, "elbo") == choose_best(curve)
+
+
+def test_a_name_is_that_of_a_measure_before_words_or_brackets_are_looked_at() -> None:
+    further = {"active_units": 3.0, "odd-name [x]": 1.0, "odd_name_[x]": 2.0}
+    curve = Curve("ours", "mlp", "toy", "test", 100, (point(0.1, 1.0, 2.0, **further), point(1.0, 0.5, 3.0, **further)))
+
+    assert named_measure(curve, "active units") == "active_units"
+    assert named_measure(curve, "  active-units ") == "active_units"
+    assert named_measure(curve, "odd-name [x]") == "odd-name [x]"
+    assert named_measure(curve, "odd name [x]") == "odd_name_[x]"
+
+
+def test_an_unknown_measure_of_a_network_names_its_measure_without_the_bracket() -> None:
+    with pytest.raises(UsageError, match=r"no measure 'fid\[mine\]'.*; it has beta, rate"):
+        named_measure(CURVE, "fid[mine]")
+    with pytest.raises(UsageError, match="--measures frechet_distance` gives it"):
+        named_measure(Curve("ours", "mlp", "toy", "test", 9, (point(0.1, 1.0, 2.0),)), "kernel_distance[x]")
+    with pytest.raises(UsageError, match=r"it has beta, rate, distortion, elbo, objective$"):
+        named_measure(Curve("ours", "mlp", "toy", "test", 9, (point(0.1, 1.0, 2.0),)), "beauty")

@@ -183,3 +183,23 @@ def test_options_that_cannot_be_right_are_refused() -> None:
 def test_it_is_a_public_function() -> None:
     assert mr.collapse is collapse
     assert mr.Collapse is Collapse
+
+
+DAMAGE = {
+    "a beta of text": ("latents", [{"fate": "dies", "beta": "1", "reopens": 0}], "beta is '1'"),
+    "a latent that dies nowhere": ("latents", [{"fate": "dies", "beta": None, "reopens": 0}], "do not go together"),
+    "another fate": ("latents", [{"fate": "sleeps", "beta": None, "reopens": 0}], "fate is 'sleeps'"),
+    "counts of other betas": ("alive", [1], "do not go together"),
+    "betas that fall": ("betas", [1.0, 0.1, 10.0], "do not go together"),
+    "a list of text": ("betas", "abc", "betas is 'abc'"),
+    "gaps that are missing": ("bound_gap", {"optimum": [0.1]}, "do not go together"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "message"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_report_whose_parts_do_not_fit_is_refused(tmp_path: Path, name: str, value: object, message: str) -> None:
+    curve, _ = linear_curve([4.0, 0.5], [0.1, 1.0, 10.0])
+    path = collapse(curve).save(tmp_path / "collapse.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(DataError, match=message):
+        Collapse.load(path)

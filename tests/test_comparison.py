@@ -242,12 +242,13 @@ def test_a_likelihood_that_some_members_do_not_know_is_no_other_one() -> None:
 
 def test_one_cause_is_one_note_and_ranges_are_in_nats() -> None:
     far = make(scaled(MULTI_RATE, rate=0.02, distortion=300.0))
-    notes = compare(far, make(BASELINES)).notes
-    assert notes == (
+    warning, *notes = compare(far, make(BASELINES)).notes
+    assert warning.startswith("multi-rate: at the weight 10 the point of beta 0.1 has a lower D + beta R")
+    assert notes == [
         "no BD-rate: the curves have no distortion in common: 347.5 to 441.6 and 42.2 to 148.4 nats",
         "no BD-distortion and area between the curves: the curves have no rate in common: "
         "0.094 to 2.244 and 3.5 to 129.1 nats",
-    )
+    ]
 
 
 @pytest.mark.parametrize("given", ["curve.json", None, {"points": []}])
@@ -264,3 +265,24 @@ def test_a_comparison_reads_as_its_table_summary_and_notes() -> None:
     assert lines[2].split()[0] == "0.01" and lines[2].endswith("+5.13")
     assert lines[6].startswith("worst gap: +5.18 nats, at beta 10") or "worst gap: +" in lines[6]
     assert lines[-1] == "note: epochs differs: 8 for multi-rate, 9 for beta-VAE"
+
+
+DAMAGE = {"a gap of text": ("gaps", "gap", "1"), "an interval of one": ("rate_interval", None, [1.0])}
+
+
+@pytest.mark.parametrize(("name", "inner", "value"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_comparison_with_values_of_other_types_is_refused(
+    tmp_path: Path, name: str, inner: str | None, value: object
+) -> None:
+    path = compare(make(MULTI_RATE), make(BASELINES)).save(tmp_path / "comparison.json")
+    content = json.loads(path.read_text())
+    if inner is None:
+        content[name] = value
+    else:
+        content[name][0][inner] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="is not complete"):
+        Comparison.load(path)
+    path.write_text(json.dumps(content | {"gaps": [], "rate_interval": None}))
+    with pytest.raises(DataError, match="no gaps"):
+        Comparison.load(path)

@@ -84,10 +84,13 @@ BROKEN = {
     "a missing key": (lambda c: {k: v for k, v in c.items() if k != "split"}, "lacks 'split'"),
     "an unknown key": (lambda c: c | {"kld": 1}, "kld"),
     "a wrong type": (lambda c: c | {"examples": "10000"}, "examples='10000'"),
+    "fewer examples than none": (lambda c: c | {"examples": -11}, "examples=-11; expected 1 or more"),
+    "no samples": (lambda c: c | {"samples": 0}, "samples=0; expected 1 or more"),
+    "an integer of 400 digits": (lambda c: with_point(c, rate=10**400), "more than 64 bits"),
     "no points": (lambda c: c | {"points": []}, "no points"),
     "points that are numbers": (lambda c: c | {"points": [1, 2]}, "list of objects"),
     "a null measure": (lambda c: with_point(c, active_units=None), "active_units must be a finite number"),
-    "an infinite rate": (lambda c: with_point(c, rate=math.inf), "rate must be a finite number"),
+    "an infinite rate": (lambda c: with_point(c, rate=math.inf), "it holds Infinity, which is no number of JSON"),
     "a missing rate": (lambda c: c | {"points": [{"beta": 1.0}]}, "'rate' is missing"),
     "a repeated beta": (lambda c: c | {"points": [c["points"][0]] * 2}, "increasing"),
     "a negative beta": (lambda c: with_point(c, beta=-1.0), "positive"),
@@ -209,7 +212,7 @@ def test_merged_baselines_are_in_order_of_beta_and_keep_what_agrees() -> None:
     merged = merge(singles, label="beta-VAEs")
     assert merged.points == make().points
     assert merged.label == "beta-VAEs"
-    assert merged.details == {"epochs": 8, "seconds": [3, 2, 1, 0]}
+    assert merged.details == {"epochs": 8, "seconds": [3, 2, 1, 0], "warnings": []}
 
 
 def test_curves_that_measure_different_things_do_not_merge() -> None:

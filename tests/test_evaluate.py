@@ -79,19 +79,22 @@ def test_rate_is_exact_and_distortion_right_to_the_noise_of_the_samples(toy: Lin
     assert known["elbo"] == -(known["rate"] + known["distortion"])
 
 
-def test_agrees_with_a_plain_loop(multi: MultiRate, data: Tensor) -> None:
-    curve = run(multi, data, samples=2, seed=7)
+@pytest.mark.parametrize(("batch_size", "close"), [(500, 1e-12), (50, 1e-6)])
+def test_agrees_with_a_plain_loop_over_batches_of_500(
+    multi: MultiRate, data: Tensor, batch_size: int, close: float
+) -> None:
+    curve = run(multi, data, samples=2, seed=7, batch_size=batch_size)
     for known in curve.points:
         rates, distortions = [], []
-        for batch, x in enumerate(data.split(50)):
+        for batch, x in enumerate(data.split(500)):
             for sample in range(2):
                 torch.manual_seed(derive_seed(7, "evaluate", batch, sample))
                 with torch.no_grad():
                     terms = multi.eval().terms(x, beta=known["beta"])
                 rates += terms.rate.tolist()
                 distortions += terms.distortion.tolist()
-        assert known["rate"] == pytest.approx(sum(rates) / len(rates), rel=1e-12)
-        assert known["distortion"] == pytest.approx(sum(distortions) / len(distortions), rel=1e-12)
+        assert known["rate"] == pytest.approx(sum(rates) / len(rates), rel=close)
+        assert known["distortion"] == pytest.approx(sum(distortions) / len(distortions), rel=close)
 
 
 def test_a_second_run_repeats_the_first_bit_for_bit(multi: MultiRate, data: Tensor) -> None:

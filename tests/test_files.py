@@ -2,13 +2,17 @@ import errno
 import json
 import math
 import os
+import platform
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from multirate.errors import DataError
-from multirate.files import read_json, staged, write_atomic, write_json
+from multirate.files import append_line, read_json, staged, sweep_stale, write_atomic, write_json
 
 
 @pytest.mark.parametrize(
@@ -189,3 +193,69 @@ def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         staged(tmp_path / "file/out", last="x"),
     ):
         pass
+
+
+def test_lines_are_added_each_whole(tmp_path: Path) -> None:
+    append_line(tmp_path / "lines", "β")
+    append_line(tmp_path / "lines", "two")
+    assert (tmp_path / "lines").read_bytes() == "β\ntwo\n".encode()
+
+
+def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_line(tmp_path / "lines", "one")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DataError, match=r"cannot write .*lines: No space left on device; free some space"):
+        append_line(tmp_path / "lines", "two")
+    assert (tmp_path / "lines").read_text() == "one\n"
+
+
+def unfinished(process: int, machine: str = platform.node()) -> list[str]:
+    return [f".model.json~{machine}-{process}-140", f".explorer~{machine}-{process}-140-ab_c1"]
+
+
+def test_half_written_files_of_ended_processes_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead, elsewhere, alive = (
+        unfinished(int(ended.stdout)),
+        unfinished(int(ended.stdout), "elsewhere"),
+        unfinished(os.getpid()),
+    )
+    others = ["model.json", ".hidden", ".mine~", ".notes~1", f"copy~{platform.node()}-{int(ended.stdout)}-140"]
+    for name in [*dead, *elsewhere, *alive, *others]:
+        (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
+        if "explorer" in name:
+            (tmp_path / "a" / name).mkdir()
+            (tmp_path / "a" / name / "part").touch()
+        else:
+            (tmp_path / "a" / name).touch()
+    sweep_stale(tmp_path)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {*elsewhere, *alive, *others}
+
+    for name in [*elsewhere, *alive, *others]:
+        old = time.time() - 90_000
+        os.utime(tmp_path / "a" / name, (old, old))
+    sweep_stale(tmp_path)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == set(others)
+
+
+def test_what_is_being_written_would_be_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("multirate.files._runs", lambda process: False)
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        seen.append(self.exists())
+        sweep_stale(tmp_path)
+        seen.append(self.exists())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(DataError):
+        write_atomic(tmp_path / "file", "x")
+    with pytest.raises(DataError), staged(tmp_path / "out", last="index") as place:
+        (place / "index").touch()
+    assert seen == [True, False] * 2

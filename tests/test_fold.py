@@ -1,10 +1,11 @@
 import copy
+import threading
 
 import pytest
 import torch
 from torch import nn
 
-from cases import ALL, FEED_FORWARD, RANGE, randomized
+from cases import ALL, FEED_FORWARD, RANGE, RECURRENT, randomized
 from multirate.convert import convert
 from multirate.errors import BetaError, ConversionError
 from multirate.fold import fold
@@ -95,3 +96,23 @@ def test_fold_refuses_what_it_cannot_fold():
         convert(FEED_FORWARD[0].build(), RANGE, preserve_at=[0.1, 0.2])
     with pytest.raises(BetaError, match="outside the range"):
         fold(model, 100.0)
+
+
+def test_a_recurrent_layer_that_another_thread_runs_is_folded_with_its_own_weights():
+    case = RECURRENT[0]
+    model, x = randomized(case), case.batch()
+    truth = fold(model, 0.3).state_dict()
+    inside, layer = threading.Event(), model.base.get_submodule(model.plan.gated[0].name)
+
+    def wait(*call):
+        inside.set()
+        threading.Event().wait(0.2)
+
+    handle = layer.register_forward_pre_hook(wait)
+    thread = threading.Thread(target=lambda: model(x, beta=5.0))
+    thread.start()
+    assert inside.wait(10)
+    plain = fold(model, 0.3)
+    thread.join()
+    handle.remove()
+    assert all(torch.equal(value, truth[name]) for name, value in plain.state_dict().items())

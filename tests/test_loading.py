@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from cases import FEED_FORWARD, RANGE, RECURRENT, randomized
@@ -178,3 +179,83 @@ def test_a_missing_file_says_what_to_do(tmp_path, name):
     (tmp_path / "config.yaml").write_text("{}")
     with pytest.raises(DataError, match=rf"no file .*{name}; the run in .* is not finished: train with --resume"):
         load(folder)
+
+
+def described(folder, **changes):
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+LIES = {
+    "a layer of 10^9 x 10^9": ({"hidden": [10**9, 10**9]}, "larger than the whole network"),
+    "layers of 3,000 x 3,000": ({"hidden": [3000, 3000, 3000]}, "far more numbers than"),
+    "a million layers": ({"hidden": [1] * 1_000_000}, "options in a row"),
+    "more latents than numbers": ({"latents": 10**15}, "larger than the whole network"),
+    "no widths": ({"hidden": "ab"}, "does not describe a model"),
+    "another option": ({"hidden": {"a": 1}}, "does not describe a model"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), LIES.values(), ids=LIES.keys())
+def test_a_description_of_a_network_that_the_file_cannot_hold_is_refused(options, message, tmp_path):
+    plain = models.mlp(shape=(1, 4, 4), latents=2, hidden=(64, 64, 64))
+    save(plain, tmp_path)
+    described(tmp_path, options=plain.options | options)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["class", "model", "options", "multirate", "extra"])
+def test_a_description_without_a_part_names_it(name, tmp_path):
+    built_in().save(tmp_path)
+    described(tmp_path, **{name: 3})
+    with pytest.raises(
+        DataError, match=rf"model\.json does not describe a model: it has no '{name}' of the right kind"
+    ):
+        load(tmp_path)
+
+
+def test_a_plan_that_does_not_fit_names_the_folder(tmp_path):
+    built_in().save(tmp_path)
+    content = json.loads((tmp_path / "model.json").read_text())
+    content["multirate"]["gated"][0]["gates"] = 5
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises((ConversionError, DataError), match=str(tmp_path)):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor.fill_(torch.nan), "is not finite"),
+        (lambda tensor: tensor.fill_(torch.inf), "is not finite"),
+        (lambda tensor: tensor.to(torch.int32), "is torch.int32, not torch.float32"),
+        (lambda tensor: tensor.to(torch.complex64), "is torch.complex64, not torch.float32"),
+        (lambda tensor: tensor.to(torch.float8_e4m3fn), "is torch.float8_e4m3fn, not torch.float32"),
+    ],
+)
+def test_parameters_that_are_no_finite_numbers_are_refused(change, message, tmp_path):
+    model = fold(built_in(), 0.3)
+    save(model, tmp_path)
+    state = model.state_dict()
+    name = list(state)[-1]
+    safetensors.torch.save_file(state | {name: change(state[name].clone())}, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match=rf"{name} of .* {message}"):
+        load(tmp_path)
+
+
+class Masked(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = torch.nn.Linear(4, 4), torch.nn.Linear(2, 4)
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+
+
+def test_a_buffer_may_hold_infinities_but_nothing_that_is_no_number(tmp_path):
+    model = Masked()
+    save(model, tmp_path)
+    assert torch.equal(load(tmp_path, base=Masked()).mask, model.mask)
+    model.mask[0] = torch.nan
+    save(model, tmp_path)
+    with pytest.raises(DataError, match=r"mask of .* is not finite"):
+        load(tmp_path, base=Masked())

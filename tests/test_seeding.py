@@ -1,4 +1,7 @@
+import os
 import random
+import signal
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import combinations
@@ -108,3 +111,54 @@ def test_seeding_globally_is_torch_s_own_manual_seed():
         truth = torch.rand(4), torch.randn(4)
         seed_globally(3, "noise")
         assert torch.equal(torch.rand(4), truth[0]) and torch.equal(torch.randn(4), truth[1])
+
+
+def test_seeded_blocks_of_two_threads_do_not_mix() -> None:
+    with seeded(0, "first"):
+        truth = [torch.rand(3), torch.rand(3)]
+    inside, found, other = threading.Event(), [], []
+
+    def work() -> None:
+        with seeded(0, "first"):
+            found.append(torch.rand(3))
+            inside.set()
+            threading.Event().wait(0.2)
+            found.append(torch.rand(3))
+
+    def disturb() -> None:
+        inside.wait(10)
+        with seeded(0, "second"):
+            other.append(torch.rand(3))
+            threading.Event().wait(0.4)
+
+    before = torch.get_rng_state()
+    threads = [threading.Thread(target=work), threading.Thread(target=disturb)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [part.tolist() for part in found] == [part.tolist() for part in truth]
+    with seeded(0, "second"):
+        assert torch.equal(torch.rand(3), other[0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_a_process_forked_beside_a_seeded_block_can_seed() -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with seeded(0):
+            inside.set()
+            over.wait(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        with seeded(0):
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    thread.join()

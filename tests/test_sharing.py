@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -101,3 +103,50 @@ def test_a_gate_without_gradients_is_applied_where_the_output_lies(layer):
     assert torch.allclose(found, raw * gate.scale.view(shape) + gate.shift.view(shape), atol=1e-6)
     assert torch.equal(again, found)
     assert torch.equal(seen[0], raw)
+
+
+def test_blocks_of_two_threads_may_overlap_and_each_remembers_its_own(monkeypatch):
+    model, batches = model_and_data()
+    seen = calls_of_first_layer(model, monkeypatch)
+    own = model.base.encoder[1].forward
+    inside, over = threading.Event(), threading.Event()
+
+    def other():
+        with torch.no_grad(), first_layer_once(model):
+            model(batches[1], beta=1.0)
+            inside.set()
+            over.wait(10)
+            model(batches[1], beta=0.1)
+
+    thread = threading.Thread(target=other)
+    with torch.no_grad():
+        with first_layer_once(model):
+            model(batches[0], beta=1.0)
+            thread.start()
+            assert inside.wait(10)
+            model(batches[0], beta=0.1)
+        model(batches[0], beta=0.2)  # in no block any more
+    assert len(seen) == 3
+    over.set()
+    thread.join()
+    assert len(seen) == 3
+    assert model.base.encoder[1].forward is own
+
+
+def test_a_model_folded_while_it_is_evaluated_remembers_nothing():
+    model, (x, _) = model_and_data()
+    with torch.no_grad(), first_layer_once(model):
+        model(x, beta=1.0)
+        plain = mr.fold(model, 1.0)
+    assert "forward" not in vars(plain.encoder[1])
+    with torch.no_grad():
+        before = plain(x)
+        plain.encoder[1].weight.mul_(2.0)
+        assert not torch.equal(plain(x), before)
+
+
+def test_an_evaluation_in_inference_mode_is_the_same():
+    model, batches = model_and_data()
+    with torch.inference_mode():
+        found = mr.evaluate(model, batches[0], BETAS, progress=False)
+    assert found.points == mr.evaluate(model, batches[0], BETAS, progress=False).points

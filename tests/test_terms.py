@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -8,7 +9,19 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, kl_divergence
 
 from multirate.errors import UsageError
-from multirate.terms import Terms, bernoulli, categorical, diagonal_gaussian, distortion, gaussian, gaussian_kl
+from multirate.terms import (
+    GaussianPosterior,
+    Reconstruction,
+    Terms,
+    at_least_float32,
+    bernoulli,
+    categorical,
+    diagonal_gaussian,
+    distortion,
+    gaussian,
+    gaussian_kl,
+    squared_error,
+)
 
 EVENT_SHAPES = [(5,), (1, 4, 3), ()]
 
@@ -179,3 +192,79 @@ def test_an_extra_loss_is_added_to_the_objective_as_it_is_and_to_nothing_else() 
 def test_an_extra_loss_that_is_not_one_number_an_example_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"extra must be one number an example, \[2\].*expand"):
         Terms(torch.zeros(2), torch.zeros(2), extra=torch.zeros(shape))
+
+
+UNVALIDATED = {
+    "diagonal_gaussian": lambda raw: diagonal_gaussian(raw, raw),
+    "bernoulli": bernoulli,
+    "gaussian": gaussian,
+    "gaussian of a variance": lambda raw: gaussian(raw, torch.ones(())),
+    "squared_error": squared_error,
+    "categorical": categorical,
+}
+
+
+@pytest.mark.parametrize("name", UNVALIDATED)
+def test_nothing_is_validated_where_training_is_fast(name: str) -> None:
+    likelihood = UNVALIDATED[name](torch.full((2, 3), math.nan))
+
+    assert isinstance(likelihood, Independent)
+    assert likelihood._validate_args is False
+    assert likelihood.base_dist._validate_args is False
+    assert likelihood.log_prob(torch.zeros(2, *likelihood.event_shape)).isnan().all()
+
+
+def test_a_bernoulli_likelihood_takes_grey_values() -> None:
+    logits, x = randn(2, 3), torch.full((2, 3), 0.25, dtype=torch.float64)
+
+    expected = (torch.nn.functional.softplus(logits) - x * logits).sum(1)
+
+    torch.testing.assert_close(distortion(bernoulli(logits), x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", EVENT_SHAPES, ids=str)
+def test_squared_error_is_half_the_variance_without_its_constant(shape: tuple[int, ...]) -> None:
+    mean, x = randn(6, *shape), randn(6, *shape, seed=1)
+
+    actual = distortion(squared_error(mean), x)
+
+    torch.testing.assert_close(actual, (x - mean).square().reshape(6, -1).sum(1), rtol=1e-12, atol=1e-12)
+    constant = math.prod(shape) / 2 * math.log(math.pi)
+    torch.testing.assert_close(distortion(gaussian(mean, 0.5), x) - constant, actual, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(squared_error(mean).variance, torch.full_like(mean, 0.5), rtol=1e-12, atol=0)
+
+
+def test_a_reconstruction_counts_values_and_sums_the_squares_of_errors() -> None:
+    mean, x = randn(6, 3, 4, 2), randn(6, 3, 4, 2, seed=1)
+
+    reconstruction = Reconstruction(bernoulli(mean), x)
+
+    assert reconstruction.dimensions == 24
+    expected = (x - 1 / (1 + (-mean).exp())).pow(2).reshape(6, 24).sum(1)
+    torch.testing.assert_close(reconstruction.squared_error(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_terms_know_nothing_that_was_not_given_and_do_not_change() -> None:
+    terms = Terms(torch.zeros(2), torch.zeros(2))
+    absent = (terms.latent_rate, terms.group_rate, terms.posterior, terms.dimensions, terms.reconstruction, terms.extra)
+
+    assert absent == (None,) * 6
+    kept = (
+        terms,
+        GaussianPosterior(terms.rate, terms.rate, terms.rate),
+        Reconstruction(bernoulli(terms.rate), terms.rate),
+    )
+    for thing, name in zip(kept, ("rate", "mean", "x"), strict=True):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(thing, name, torch.ones(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_low_precision_alone_is_raised_to_float32(dtype: torch.dtype) -> None:
+    values = torch.tensor([1.5, -2.0], dtype=dtype)
+
+    raised = at_least_float32(values)
+
+    assert raised.dtype == (torch.float32 if dtype.itemsize == 2 else dtype)
+    assert (raised is values) == (dtype.itemsize > 2)
+    assert raised.tolist() == [1.5, -2.0]

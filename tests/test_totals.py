@@ -27,7 +27,7 @@ def terms(rate, distortion, dimensions=None, groups=None):
 def measured(*batches, likelihood):
     total = Totals()
     for batch in batches:
-        total.add(batch, "here")
+        total.add(batch, "here", 0)
     return total.point(0.5, sum(len(batch.rate) for batch in batches), likelihood)
 
 

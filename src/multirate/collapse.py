@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from multirate.curve import Curve, FloatArray, pchip
 from multirate.errors import DataError, UsageError
 from multirate.files import read_json, write_json
+from multirate.plain import from_plain
 
 SCHEMA = "multirate.collapse/1"
 THRESHOLD = 0.01
@@ -126,16 +128,29 @@ class Collapse:
             DataError: if the file is missing, not JSON, or not such a report.
         """
         content = read_json(path, "make it with `multirate collapse`")
+        again = "make it again with `multirate collapse`"
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise DataError(f"{path} is no collapse report of schema {SCHEMA}; {again}")
         try:
-            if content.pop("schema") != SCHEMA:
-                raise DataError(f"{path} is of another schema than {SCHEMA}; make it again with `multirate collapse`")
-            content |= {name: tuple(content[name]) for name in ("betas", "alive")}
-            content["latents"] = tuple(LatentFate(**latent) for latent in content["latents"])
-            content["moves"] = None if content["moves"] is None else tuple(content["moves"])
-            content["bound_gap"] = {name: tuple(gaps) for name, gaps in content["bound_gap"].items()}
-            return cls(**content)
-        except (AttributeError, KeyError, IndexError, TypeError) as error:
-            raise DataError(f"{path} is no collapse report; make it again with `multirate collapse`") from error
+            report = from_plain(cls, content)
+        except ValueError as error:
+            raise DataError(f"{path} is no collapse report: {error}; {again}") from error
+        if not report._is_sound():
+            raise DataError(f"{path} is no collapse report: its parts do not go together; {again}")
+        return report
+
+    def _is_sound(self) -> bool:
+        """Return whether betas increase, and everything that is said of each beta is said of all."""
+        count = len(self.betas)
+        return (
+            count > 0
+            and self.betas[0] > 0
+            and all(low < high for low, high in pairwise(self.betas))
+            and len(self.alive) in (0, count)
+            and all(len(gaps) == count for gaps in self.bound_gap.values())
+            and ("entropy" not in self.bound_gap or self.entropy is not None)
+            and all((latent.fate == "dies") == (latent.beta is not None) for latent in self.latents)
+        )
 
 
 def collapse(

@@ -16,7 +16,9 @@ from multirate.curve import Curve, FloatArray, pchip
 from multirate.errors import DataError, UsageError
 from multirate.fairness import MEASURED, differences, incompatible, known_values
 from multirate.files import read_json, write_json
+from multirate.invariants import checked
 from multirate.merging import merge
+from multirate.plain import from_plain
 from multirate.text import aligned, format_measure, listed
 
 SCHEMA = "multirate.comparison/1"
@@ -66,7 +68,7 @@ class Comparison:
         bd_distortion: nats more distortion at equal rate, averaged over log rate (Bjontegaard); None likewise.
         area: area between the curves over the rates that both reach, in squared nats; None likewise.
         rate_interval: those rates, lowest and highest; None likewise.
-        notes: what a reader must know: numbers that are absent and why, settings that differ.
+        notes: what a reader must know: numbers that are absent and why, settings that differ, warnings of the curves.
     """
 
     label: str
@@ -150,13 +152,12 @@ class Comparison:
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise DataError(f"{path} is not a comparison of schema {SCHEMA!r}; make it with `multirate compare`")
         try:
-            known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
-            interval = known.get("rate_interval")
-            known["rate_interval"] = None if interval is None else (float(interval[0]), float(interval[1]))
-            known["notes"] = tuple(known.get("notes", ()))
-            return cls(**known | {"gaps": tuple(Gap(**gap) for gap in known["gaps"])})
-        except (KeyError, TypeError, IndexError) as error:
+            found = from_plain(cls, content)
+            if not found.gaps:
+                raise ValueError("it has no gaps")
+        except ValueError as error:
             raise DataError(f"{path} is not complete ({error}); make it anew with `multirate compare`") from error
+        return found
 
 
 def compare(curve: Curve, baselines: Curve | Sequence[Curve]) -> Comparison:
@@ -182,6 +183,7 @@ def compare(curve: Curve, baselines: Curve | Sequence[Curve]) -> Comparison:
             raise UsageError(f"compare takes curves; got a {type(given).__name__}: read it with Curve.load(path)")
     baseline = baselines if isinstance(baselines, Curve) else merge(baselines)
     notes = _check_comparable(curve, baseline)
+    notes += [f"{one.label}: {message}" for one in (curve, baseline) for message in checked(one).warnings]
     low, high = curve.points[0]["beta"], curve.points[-1]["beta"]
     gaps: list[Gap] = []
     for known in baseline.points:

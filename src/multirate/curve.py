@@ -126,6 +126,13 @@ class Curve:
         """Names of the measures that every point has, beta first."""
         return tuple(name for name in self.points[0] if all(name in p for p in self.points))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to mind of the curve, as kept in ``details["warnings"]`` (:mod:`multirate.invariants`)."""
+        entries = self.details.get("warnings")
+        kept = [entry.get("message") for entry in (entries if isinstance(entries, list) else []) if type(entry) is dict]
+        return tuple(message for message in kept if isinstance(message, str))
+
     def values(self, measure: str) -> FloatArray:
         """Return one measure of all points, ``[N]``.
 
@@ -241,10 +248,9 @@ class Curve:
         return [names, *([format_measure(name, p[name]) if name in p else "" for name in names] for p in self.points)]
 
     def __str__(self) -> str:
-        """Return a line about the curve and its table."""
-        return f"{self.label} on {self.data} {self.split}, {self.examples:,} examples, {self.units}\n" + aligned(
-            self.table()
-        )
+        """Return a line about the curve, its table, and its warnings."""
+        head = f"{self.label} on {self.data} {self.split}, {self.examples:,} examples, {self.units}"
+        return "\n".join([head, aligned(self.table()), *(f"warning: {message}" for message in self.warnings)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return what :meth:`save` writes."""
@@ -297,6 +303,9 @@ class Curve:
                 raise DataError(f"{source} lacks {name!r}; write it with `multirate evaluate`")
             if not isinstance(content[name], kind) or isinstance(content[name], bool):
                 raise DataError(f"{source} has {name}={content[name]!r}; expected {kind.__name__}")
+        for name in ("examples", "samples"):
+            if content[name] < 1:
+                raise DataError(f"{source} has {name}={content[name]}; expected 1 or more")
         details, points = content.get("details", {}), content.get("points")
         if not isinstance(points, list) or not all(isinstance(p, dict) for p in [*points, details]):
             raise DataError(f"{source}: 'points' must be a list of objects and 'details' an object")

@@ -1,8 +1,21 @@
 """Errors that a user can act on: one line that names the value and the remedy."""
 
+_LONGEST = 1200
+
 
 class MultirateError(Exception):
-    """Base of every error that multirate raises on purpose; the command line exits with 1."""
+    """Base of every error that multirate raises on purpose; the command line exits with 1.
+
+    As text it is one printable line, whatever names and values a file put into it: what cannot be printed is escaped,
+    and the middle of what is very long is left out.
+    """
+
+    def __str__(self) -> str:
+        """Return the message."""
+        text = " ".join(super().__str__().split())
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class UsageError(MultirateError, ValueError):
@@ -27,3 +40,7 @@ class TrainingError(MultirateError):
 
 class DivergenceError(TrainingError):
     """A loss, a weight or a measured term that is not finite: the same training would come to the same again."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it is handled like Ctrl-C; the command line exits with 143."""

@@ -1,5 +1,6 @@
 """Measuring a model's curve: its rate and distortion at each beta, on the same examples with the same noise."""
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -14,19 +16,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from multirate.block_noise import BLOCK, noise_of_examples
 from multirate.curve import Curve, Point
 from multirate.data import Source, as_source
-from multirate.errors import BetaError, ConversionError, DataError, UsageError
+from multirate.errors import BetaError, ConversionError, DataError, DivergenceError, UsageError
 from multirate.inference import base_of, beta_of, inference, like_parameters
+from multirate.invariants import NOISE, Finding, checked, log_warnings, paired_noise
 from multirate.memory import keep_freed_memory
 from multirate.metrics.base import Batch, Measure
 from multirate.metrics.makers import MAKERS, USUAL_MEASURES, known_measures
 from multirate.metrics.options import MeasureOptions
+from multirate.objectives import TwoTerms
+from multirate.paired import FEWEST, Draws
 from multirate.recalibrate import has_batchnorm, recalibrated
 from multirate.seeding import seeded
 from multirate.sharing import first_layer_once
 from multirate.terms import Terms
 from multirate.totals import Totals, split_rates
+from multirate.training.config import TrainConfig
+from multirate.training.finite import check_finite
 from multirate.wrapper import MultiRate, terms_at
 
 
@@ -37,21 +45,26 @@ def evaluate(
     *,
     beta: float | None = None,
     samples: int = 1,
-    batch_size: int = 500,
+    batch_size: int = BLOCK,
     seed: int = 0,
     measures: Sequence[str] = USUAL_MEASURES,
     measure_options: MeasureOptions | None = None,
     examples: int | None = None,
     recalibrate: Source | None = None,
+    objective: str = TrainConfig.objective,
     label: str | None = None,
     progress: bool = True,
 ) -> Curve:
     """Measure rate and distortion at each beta, averaged over the examples.
 
-    Every beta sees the same examples with the same noise, keyed by seed, batch and sample alone: neighbouring points
+    Every beta sees the same examples with the same noise, keyed by seed, example and sample alone: neighbouring points
     differ by beta and not by luck, and a point does not depend on which others were asked for. The model runs in eval
     mode, on its own device, without gradients; sums are kept in float64. The model's training flags and the global
     random generator are left as they were.
+
+    What does not hold of the curve, such as a rate that rises with beta by more than the noise of the examples, is
+    kept in it, ``curve.warnings``, and logged by the logger ``multirate``; it is neither an error nor a Python warning
+    (:mod:`multirate.invariants`).
 
     Args:
         model: a :class:`multirate.MultiRate`, or any module with ``terms(x)``.
@@ -60,7 +73,8 @@ def evaluate(
             whose range is of lambda, lambdas: its points have ``beta``, which is 1 / lambda, and ``lambda``.
         beta: the one beta of a plain model, which it was trained for.
         samples: posterior samples per example; more of them lower the noise of the distortion.
-        batch_size: examples at a time; it decides which noise an example gets, hence the last digits of the distortion.
+        batch_size: examples at a time; rate and distortion do not depend on it, but for rounding and for models that
+            draw noise in unusual ways (:func:`multirate.block_noise.noise_of_examples`).
         seed: of the noise.
         measures: what to measure beside rate and distortion, of :data:`multirate.metrics.makers.MEASURES`, or a number
             that one of them gives, such as ``mutual_information``.
@@ -68,6 +82,8 @@ def evaluate(
         examples: measure only so many, the first ones.
         recalibrate: training data: BatchNorm statistics are estimated anew on them at each beta, and put back
             (:func:`multirate.recalibrate.recalibrated`).
+        objective: that the model was trained for, as in :class:`multirate.TrainConfig`; with another than ``beta-vae``
+            the points of the curve need not be in any order.
         label: of the curve; by default the model's name after "multi-rate" or "beta-VAE".
         progress: show a bar on standard error, in a terminal.
 
@@ -78,7 +94,7 @@ def evaluate(
         UsageError: if an option cannot be right, or a plain model has no beta.
         BetaError: if a beta is outside the model's range.
         ConversionError: if the model has no ``terms``.
-        DataError: if there are no examples.
+        DataError: if there are no examples, or one is not finite.
         TrainingError: if a rate or distortion is not finite; the message names beta and batch.
     """
     base = base_of(model)
@@ -100,13 +116,13 @@ def evaluate(
                     indices = torch.arange(batch * batch_size, min((batch + 1) * batch_size, count))
                     x = like_parameters(source.batch(indices), model)
                     for one in points[part]:
-                        one.add(model, source, indices, x, samples, (seed, "evaluate", batch))
+                        one.add(model, source, indices, x, samples, (seed, "evaluate", batch), (batch_size, count))
                         advance()
                 for one in points[part]:
                     one.finish(model, seed)
     name = str(getattr(base, "name", "") or type(base).__name__)
     draws, likelihood = count * samples, getattr(base, "likelihood", None)
-    return Curve(
+    curve = Curve(
         label=label or f"{'multi-rate' if isinstance(model, MultiRate) else 'beta-VAE'} {name}",
         model=name,
         data=source.name,
@@ -120,8 +136,10 @@ def evaluate(
         | split_rates([one.totals for one in points], draws)
         | _of_latents(points)
         | _settings(points[0].measures)
-        | ({"recalibrated": True} if recalibrate is not None and has_batchnorm(model) else {}),
+        | ({"recalibrated": True} if recalibrate is not None and has_batchnorm(model) else {})
+        | ({} if objective == TrainConfig.objective else {"objective": objective}),
     )
+    return _checked(curve, points)
 
 
 class _Point:
@@ -136,17 +154,31 @@ class _Point:
         self.beta = beta
         self.measures = measures
         self.totals = Totals()
+        self.draws: Draws | None = None
         self.numbers: dict[str, float] = {}
 
     def add(
-        self, model: nn.Module, source: Source, indices: Tensor, x: Tensor, samples: int, key: tuple[int | str, ...]
+        self,
+        model: nn.Module,
+        source: Source,
+        indices: Tensor,
+        x: Tensor,
+        samples: int,
+        key: tuple[int, str, int],
+        sizes: tuple[int, int],
     ) -> None:
         """Add a batch; the noise of each sample, and of each measure, has a key of its own."""
         drawn = []
         for sample in range(samples):
-            with seeded(*key, sample):
+            own = noise_of_examples(sizes[0], indices, sizes[1], x.device, key[0], sample)
+            with seeded(*key, sample), own:
                 drawn.append(_terms(model, x, self.beta))
-            self.totals.add(drawn[-1], f"beta {self.beta:g}, batch {key[-1]}")
+            try:
+                self.totals.add(drawn[-1], f"beta {self.beta:g}, batch {key[-1]}", int(indices[0]))
+            except DivergenceError:
+                check_finite(x, source, indices)
+                raise
+        self.draws = self.draws or Draws(drawn[0])
         batch = Batch(model, self.beta, x, drawn[0], indices, source)
         for name, measure in self.measures.items():
             with seeded(*key, name):
@@ -163,6 +195,36 @@ class _Point:
         beta = beta_of(model, self.beta)
         given = {"lambda": self.beta} if _of_lambda(model) else {}
         return self.totals.point(beta, draws, likelihood) | given | self.numbers
+
+
+def _checked(curve: Curve, points: Sequence[_Point]) -> Curve:
+    """Return the curve with its standard errors and its warnings, and log these."""
+    details: dict[str, Any] = {}
+    noise, count, samples = None, curve.examples, curve.samples
+    if count >= FEWEST:
+        rate, distortion = np.stack([one.totals.groups.deviations(count, samples) for one in points], axis=1)
+        noise = paired_noise(rate, distortion, curve.betas)
+        errors = np.sqrt(np.square([rate, distortion]).sum(-1))
+        details["standard_errors"] = errors.T.tolist()
+    extras = [one.totals.extra for one in points]
+    if all(extra is not None for extra in extras):
+        details["extra"] = [[extra / (count * samples)] for extra in extras if extra is not None]
+    told = checked(dataclasses.replace(curve, details=curve.details | details), noise, _other_noise(points))
+    log_warnings(told)
+    return told
+
+
+def _other_noise(points: Sequence[_Point]) -> list[Finding]:
+    first = points[0]
+    for one in points[1:]:
+        if first.draws is not None and one.draws is not None and one.draws.differ(first.draws):
+            message = (
+                f"the noise at {one.beta:.3g} is not that at {first.beta:.3g}, so that differences between points are "
+                "luck in part: let the model draw from torch's global random generator, and nothing in evaluation mode "
+                "that depends on beta"
+            )
+            return [Finding(NOISE, message)]
+    return []
 
 
 def _of_lambda(model: nn.Module) -> bool:
@@ -244,6 +306,8 @@ def _details(model: nn.Module, base: nn.Module) -> dict[str, Any]:
     for name in ("likelihood", "latents"):
         if isinstance(getattr(base, name, None), str | int):
             details[name] = getattr(base, name)
+    if isinstance(base, TwoTerms):
+        details["rate"] = "the second of two losses"
     if details.get("likelihood") == "squared_error":
         details["distortion"] = "summed squared error, no likelihood: its constant is left out"
     return details

@@ -3,15 +3,19 @@
 import errno
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from multirate.errors import DataError
+from multirate.reading import JSON_BYTES, parse_json, read_file, reason
 
 _FREE_SPACE = "free some space"
 _OTHER_FOLDER = "choose another folder"
@@ -24,6 +28,9 @@ _REMEDIES = {
     errno.ENOTDIR: _OTHER_FOLDER,
     errno.EEXIST: _OTHER_FOLDER,
 }
+# What is being written has a name of its own, with the machine, process and thread that write it.
+_UNFINISHED = re.compile(r"\..+~(?P<machine>.*)-(?P<process>\d+)-\d+(?:-\w+)?")
+_DAY = 86400.0
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> Path:
@@ -43,7 +50,7 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    temporary = path.with_name(unfinished_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -52,11 +59,82 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
     return path
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to a file, made if it is missing, and flush it to disk; a failure leaves the file as it was.
+
+    Args:
+        path: the file.
+        line: without its end.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    path = Path(path)
+    before: int | None = None
+    try:
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            data = f"{line}\n".encode()
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+    except OSError as error:
+        if before is not None:
+            with suppress(OSError):
+                os.truncate(path, before)
+        raise cannot_write(path, error) from error
+
+
+def sweep_stale(folder: str | Path) -> None:
+    """Remove what processes that were killed left half written under ``folder``.
+
+    A file or folder of :func:`write_atomic` or :func:`staged` is stale if its process is no more, or, where that cannot
+    be said because it ran on another machine, if it is a day old.
+
+    Args:
+        folder: a missing one is left alone, and so is what cannot be removed.
+    """
+    now = time.time()
+    for path in sorted(Path(folder).rglob(".*~*")):
+        found = _UNFINISHED.fullmatch(path.name)
+        if found is None:
+            continue
+        with suppress(OSError):
+            here = found["machine"] == platform.node()
+            if (here and not _runs(int(found["process"]))) or now - path.lstat().st_mtime > _DAY:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+
+
+def unfinished_name(name: str) -> str:
+    """Return the name of a file while it is being written, which :func:`sweep_stale` knows.
+
+    Args:
+        name: that it takes when it is whole.
+    """
+    return f".{name}~{platform.node()}-{os.getpid()}-{threading.get_ident()}"
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process of this machine is alive, or cannot be asked without harm."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager
@@ -77,14 +155,14 @@ def staged(folder: str | Path, *, last: str, old: Sequence[str] = ()) -> Iterato
     folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        place = Path(tempfile.mkdtemp(prefix=f"{unfinished_name(folder.name)}-", dir=folder.parent))
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     try:
         yield place
         _move(place, folder, last, old)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -103,7 +181,13 @@ def _move(place: Path, folder: Path, last: str, old: Sequence[str]) -> None:
         path.replace(target)
 
 
-def _cannot_write(path: Path, error: OSError) -> DataError:
+def cannot_write(path: str | Path, error: OSError) -> DataError:
+    """Return the error of a file that could not be written, with the reason and the remedy.
+
+    Args:
+        path: the file or folder.
+        error: of the operating system.
+    """
     remedy = _REMEDIES.get(error.errno or 0, "check the folder and its permissions, or choose another")
     return DataError(f"cannot write {path}: {error.strerror or error}; {remedy}")
 
@@ -139,11 +223,12 @@ def read_json(path: str | Path, remedy: str = "check the path") -> Any:
         The decoded value.
 
     Raises:
-        DataError: if the file is missing or not JSON.
+        DataError: if the file is missing, no plain file, over 16 MiB, or not what
+            :func:`~multirate.reading.parse_json` takes.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(read_file(path, JSON_BYTES))
     except FileNotFoundError as error:
         raise DataError(f"no file {path}; {remedy}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"cannot read {path} as JSON: {error}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path} as JSON: {reason(error)}") from error

@@ -1,5 +1,7 @@
 """Take the plain VAE of one beta out of a multi-rate model."""
 
+from types import MethodType
+
 import torch
 from torch import nn
 
@@ -39,7 +41,8 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
         gates = model.gates(beta)
         if gates[0].scale.shape[0] != 1:
             raise BetaError(f"fold takes one beta; got {gates[0].scale.shape[0]}")
-        plain = copied(model.base)
+        with model.resting():
+            plain = copied(model.base)
         for module in plain.modules():
             _remove_hooks(module)
         for layer, gate in zip(model.plan.gated, gates, strict=True):
@@ -57,6 +60,9 @@ def fold(model: MultiRate, beta: BetaLike) -> nn.Module:
 
 
 def _remove_hooks(layer: nn.Module) -> None:
+    forward = vars(layer).get("forward")
+    if isinstance(forward, MethodType) and (forward.__self__, forward.__func__) == (layer, type(layer).forward):
+        del layer.forward  # what an evaluation in another thread leaves in a copy
     for hooks in (layer._forward_hooks, layer._forward_pre_hooks):
         for key, hook in list(hooks.items()):
             if isinstance(hook, GateHook | InputHook | NonlinearityHook) or isinstance(

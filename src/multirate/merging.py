@@ -7,9 +7,7 @@ from typing import Any
 
 from multirate.curve import SAME_BETA, Curve, Point
 from multirate.errors import UsageError
-
-# Details that hold a row for each point.
-_BY_POINT = ("group_rates", "latent_rates", "isometric_importance")
+from multirate.invariants import checked, kept_findings
 
 
 def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
@@ -17,7 +15,7 @@ def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
 
     Entries of ``details`` that agree are kept; those that differ become lists, one value a curve, in order of beta.
     What has a row a point, such as ``group_rates`` and ``latent_rates``, is joined in the order of the points, if every
-    curve has it.
+    curve has it. The joined curve is checked as a whole, beside the warnings that its parts have.
 
     Args:
         curves: at least one; they agree in model, data, split, examples, seed, samples and units.
@@ -41,7 +39,7 @@ def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
     for before, after in pairwise(points):
         if math.isclose(before["beta"], after["beta"], rel_tol=SAME_BETA):
             raise UsageError(f"two of the curves to merge have a point at beta {after['beta']:g}; give each beta once")
-    return Curve(
+    merged = Curve(
         label=curves[0].label if label is None else label,
         model=first.model,
         data=first.data,
@@ -53,11 +51,12 @@ def merge(curves: Sequence[Curve], label: str | None = None) -> Curve:
         units=first.units,
         details=_details(ordered, points),
     )
+    return checked(merged, seen=[finding for curve in ordered for finding in kept_findings(curve)])
 
 
 def _details(ordered: Sequence[Curve], points: Sequence[Point]) -> dict[str, Any]:
     details: dict[str, Any] = {}
-    for key in dict.fromkeys(key for curve in ordered for key in curve.details):
+    for key in dict.fromkeys(key for curve in ordered for key in curve.details if key != "warnings"):
         entries = [curve.details.get(key) for curve in ordered]
         if any(_is_by_point(curve, key) for curve in ordered):
             if all(_is_by_point(curve, key) for curve in ordered):

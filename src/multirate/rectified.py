@@ -88,8 +88,9 @@ class _GatedNonlinearity(torch.autograd.Function):
         # 1 / scale, but 0 where the scale is: s / (s^2 + eps^2).
         least = scale.new_tensor((_SHUT * torch.finfo(scale.dtype).eps) ** 2)
         scale_grad = product * scale / torch.addcmul(least, scale, scale)
-        again = torch.is_grad_enabled()  # a gradient of this gradient may be asked for
-        return grad * scale if again else grad.mul_(scale), scale_grad, total, None, None, None
+        # A gradient of this gradient may be asked for; and a sum over nothing is this gradient itself.
+        kept_on = torch.is_grad_enabled() or total is grad
+        return grad * scale if kept_on else grad.mul_(scale), scale_grad, total, None, None, None
 
 
 def _summed_product(grad: Tensor, kept: Tensor, shape: torch.Size) -> Tensor:

@@ -10,10 +10,20 @@ from torch import Tensor, nn
 
 from multirate.errors import DataError
 from multirate.files import read_json, write_atomic, write_json
+from multirate.reading import read_file, reason
 
 SCHEMA = "multirate.model/1"
 TENSORS = "model.safetensors"
 DESCRIPTION = "model.json"
+
+_NONE = type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "class": (str,),
+    "model": (str, _NONE),
+    "options": (dict, _NONE),
+    "multirate": (dict, _NONE),
+    "extra": (dict,),
+}
 
 
 def save(model: nn.Module, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
@@ -70,12 +80,18 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         Its content.
 
     Raises:
-        DataError: if the file is missing, not JSON or of another schema.
+        DataError: if the file is missing, not JSON, of another schema, or a part of it is missing or of another kind.
     """
     description = read_json(Path(folder) / DESCRIPTION, _remedy(Path(folder)))
     schema = description.get("schema") if isinstance(description, dict) else None
     if schema != SCHEMA:
         raise DataError(f"{Path(folder) / DESCRIPTION} has schema {schema!r}, not {SCHEMA!r}; is this a saved model?")
+    for name, kinds in _KINDS.items():
+        if name not in description or not isinstance(description[name], kinds):
+            raise DataError(
+                f"{Path(folder) / DESCRIPTION} does not describe a model: it has no {name!r} of the right kind; "
+                "save the model again"
+            )
     return dict(description)
 
 
@@ -93,11 +109,11 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
     """
     path = Path(folder) / TENSORS
     try:
-        return safetensors.torch.load(path.read_bytes())
+        return safetensors.torch.load(read_file(path))
     except FileNotFoundError as error:
         raise DataError(f"no file {path}; {_remedy(path.parent)}") from error
     except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read {path}: {error}; the file is damaged, save the model again") from error
+        raise DataError(f"cannot read {path}: {reason(error)}; the file is damaged, save the model again") from error
 
 
 def _remedy(folder: Path) -> str:

@@ -4,6 +4,8 @@ Every draw of a run is keyed by (seed, purpose, step), never by how many draws c
 resumed therefore repeats itself bit for bit, and two betas can be measured with the same noise.
 """
 
+import os
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,11 @@ import numpy as np
 import torch
 
 from multirate.errors import UsageError
+
+# Of the thread whose seed the global generator has.
+_alone = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a process that is forked meanwhile would wait for a thread that it has not
+    os.register_at_fork(before=_alone.acquire, after_in_parent=_alone.release, after_in_child=_alone.release)
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -61,9 +68,11 @@ def preserved_rng() -> Iterator[None]:
 def seeded(*parts: int | str) -> Iterator[None]:
     """Run a block under a seed of its own; models that draw from the global generator become reproducible.
 
+    The generator is one for all threads: such blocks wait for each other, and draws outside them do not.
+
     Args:
         parts: passed to :func:`derive_seed`.
     """
-    with preserved_rng():
+    with _alone, preserved_rng():
         seed_globally(*parts)
         yield

@@ -112,6 +112,15 @@ class Terms:
         return loss if self.extra is None else loss + self.extra
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Undo autocast's low precision, in which exponentials overflow and sums over pixels lose the nats.
+
+    Args:
+        values: floating, of any shape; returned as they are unless they are float16 or bfloat16.
+    """
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     r"""KL divergence of a diagonal Gaussian from the standard one, latent by latent.
 
@@ -124,8 +133,9 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
         log_variance: :math:`\log\sigma^2`, ``[..., Z]``.
 
     Returns:
-        Nats, ``[..., Z]``.
+        Nats, ``[..., Z]``; float32 where the arguments have less.
     """
+    mean, log_variance = at_least_float32(mean), at_least_float32(log_variance)
     return 0.5 * (mean.square() + (torch.expm1(log_variance) - log_variance))
 
 
@@ -151,6 +161,7 @@ def bernoulli(logits: Tensor) -> Distribution:
     Returns:
         A distribution with batch shape ``[B]``.
     """
+    logits = at_least_float32(logits)
     return Independent(Bernoulli(logits=logits, validate_args=False), logits.ndim - 1, validate_args=False)
 
 
@@ -167,8 +178,9 @@ def gaussian(mean: Tensor, variance: float | Tensor = 1.0) -> Distribution:
     Raises:
         UsageError: if the variance is a number that is not positive and finite.
     """
+    mean = at_least_float32(mean)
     if isinstance(variance, Tensor):
-        scale = variance.sqrt().expand_as(mean)
+        scale = at_least_float32(variance).sqrt().expand_as(mean)
     elif math.isfinite(variance) and variance > 0:
         scale = torch.full_like(mean, math.sqrt(variance))
     else:
@@ -188,7 +200,7 @@ def squared_error(mean: Tensor) -> Distribution:
     Returns:
         A distribution with batch shape ``[B]``, whose ``log_prob`` lacks that constant.
     """
-    return Independent(_SquaredError(mean), mean.ndim - 1, validate_args=False)
+    return Independent(_SquaredError(at_least_float32(mean)), mean.ndim - 1, validate_args=False)
 
 
 class _SquaredError(Normal):
@@ -211,6 +223,7 @@ def categorical(logits: Tensor) -> Distribution:
     Returns:
         A distribution with batch shape ``[B]`` over integers of shape ``[B, ...]``.
     """
+    logits = at_least_float32(logits)
     return Independent(Categorical(logits=logits, validate_args=False), logits.ndim - 2, validate_args=False)
 
 

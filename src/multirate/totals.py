@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multirate.curve import Point, point
 from multirate.errors import DivergenceError
+from multirate.paired import GroupSums
 from multirate.terms import Terms
 
 
@@ -16,15 +17,18 @@ class Totals:
     def __init__(self) -> None:
         self.rate = 0.0
         self.distortion = 0.0
+        self.extra: float | None = None
         self.dimensions: float | None = 0.0
+        self.groups = GroupSums()
         self._sums: dict[str, Tensor | None] = {}
 
-    def add(self, terms: Terms, where: str) -> None:
+    def add(self, terms: Terms, where: str, first: int) -> None:
         """Add a batch's terms.
 
         Args:
             terms: of the batch.
             where: beta and batch, for the error.
+            first: place of the batch's first example in the data.
 
         Raises:
             DivergenceError: if a sum is not finite.
@@ -38,6 +42,9 @@ class Totals:
                 )
         self.rate += rate
         self.distortion += distortion
+        self.groups.add(terms.rate, terms.with_extra(terms.distortion), first)
+        if terms.extra is not None:
+            self.extra = (self.extra or 0.0) + float(terms.extra.double().sum())
         if terms.dimensions is None or self.dimensions is None:
             self.dimensions = None
         else:

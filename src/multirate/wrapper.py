@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,16 @@ class ActiveGates(threading.local):
                 f"layer {name!r} is gated and no beta is set: call model(x, beta=...) or use `with model.at(beta):`"
             )
         return self.gates[index]
+
+
+class OwnLock:
+    """A lock that one thread may take again, and of which every copy of its owner makes its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return OwnLock, ()
 
 
 class GateHook:
@@ -88,7 +98,7 @@ class RecurrentHook:
 
     def __init__(self, active: ActiveGates, index: int, name: str) -> None:
         self.active, self.index, self.name = active, index, name
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._owner: int | None = None
         self._saved: list[Tensor] = []
 
@@ -108,7 +118,7 @@ class RecurrentHook:
             )
         row = Gate(gate.scale[0], None if gate.shift is None else gate.shift[0])
         weights = [value.to(getattr(layer, name).dtype) for name, value in gated_recurrent_weights(layer, row)]
-        self._lock.acquire()
+        self.lock.acquire()
         layer._update_flat_weights()  # else the layer does so during the call, after a copy, and drops the gated ones
         self._owner, self._saved, layer._flat_weights = threading.get_ident(), layer._flat_weights, weights
 
@@ -116,7 +126,7 @@ class RecurrentHook:
         """Give the layer its own weights back, also after an error."""
         if self._owner == threading.get_ident():
             layer._flat_weights, self._saved, self._owner = self._saved, [], None
-            self._lock.release()
+            self.lock.release()
 
 
 def _check_fit(base: nn.Module, plan: Plan) -> None:
@@ -143,7 +153,8 @@ class MultiRate(nn.Module):
     - ``with model.at(0.5): model.base.encode(x)`` covers every other method.
 
     Nothing remembers the last beta. The base keeps its class, its attributes and, under ``base.``, its parameter names.
-    Threads may use one model at once, each with its own beta.
+    Threads may use one model at once, each with its own beta, while others fold or evaluate it. Posterior samples come
+    from torch's global generator, which is one for all threads: noise is repeatable in one of them at a time.
 
     Betas of ``[B]`` belong to the examples of the leading axis. Where a layer sees ``[B * T, ...]``, each example has T
     consecutive rows. Batch-second data ``[T, B, C]`` and stacked samples ``[K, B, Z]`` take one beta a call. A base
@@ -170,6 +181,8 @@ class MultiRate(nn.Module):
         slots = [layer.slot for layer in plan.gated]
         self.response = Response(slots, beta_range, device=reference.device, dtype=dtype)
         self._active, self._last = ActiveGates(), LastGated()
+        self._own_lock = OwnLock()
+        self._recurrent: list[RecurrentHook] = []
         for index, layer in enumerate(plan.gated):
             self._hook(base.get_submodule(layer.at), index, layer)
         hook_nonlinearities(base, self._last)
@@ -183,6 +196,7 @@ class MultiRate(nn.Module):
             target.register_forward_hook(GateHook(self._active, self._last, index, kind.axis(target), name))
         else:
             recurrent = RecurrentHook(self._active, index, name)
+            self._recurrent.append(recurrent)
             target.register_forward_pre_hook(recurrent.before)
             target.register_forward_hook(recurrent.after, always_call=True)
 
@@ -225,6 +239,19 @@ class MultiRate(nn.Module):
             yield self
         finally:
             self._active.gates, self._last.source = before, None
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Keep other threads from changing the base's layers within a block, in which it can be copied.
+
+        A recurrent layer that runs holds gated weights in place of its own, and an evaluation gives its first layer a
+        memory; a block waits for the first to end, and for the second to begin or end.
+        """
+        with ExitStack() as locks:
+            locks.enter_context(self._own_lock.lock)
+            for hook in self._recurrent:
+                locks.enter_context(hook.lock)
+            yield
 
     def forward(self, *args: Any, beta: BetaLike | None = None, **kwargs: Any) -> Any:
         """Run the base's ``forward`` at ``beta``.

@@ -73,6 +73,14 @@ def scaled(pixels):
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
 
+def test_text_that_is_no_utf8_is_one_clear_error(write, tmp_path):
+    name = write(train={"text": DOCUMENTS}, test={"text": DOCUMENTS})
+    for path in (tmp_path / "mine").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"common", b"comm\xffn"))
+    with pytest.raises(DataError, match="hf:"):
+        load(name)
+
+
 def test_documents_of_parquet_files_are_text(write):
     name = write(
         train={"text": DOCUMENTS[:20], "label": list(range(20))},

@@ -232,3 +232,56 @@ def test_real_archives_of_photographs_are_read(data_dir, name, options, shape, c
         assert 0.3 < pixels.mean() < 0.6
         assert 0.15 < pixels.std() < 0.35
         assert (pixels[:, :, :, 1:] - pixels[:, :, :, :-1]).abs().mean() < 0.06
+
+
+def altered(path, mark, offset, value):
+    """Overwrite bytes of the first header of a zip archive that begins with a mark."""
+    content = bytearray(path.read_bytes())
+    start = content.index(mark) + offset
+    content[start : start + len(value)] = value
+    path.write_bytes(content)
+
+
+HEADERS = {
+    "a later version": (b"PK\x01\x02", 6, struct.pack("<H", 69)),
+    "an unknown method": (b"PK\x01\x02", 10, struct.pack("<H", 77)),
+    "a locked member": (b"PK\x01\x02", 8, struct.pack("<H", 1)),
+    "a name that is not UTF-8": (b"PK\x03\x04", 6, struct.pack("<H", 0x800)),
+    "an offset beyond the file": (b"PK\x01\x02", 42, b"\xff\xff\xff\x7f"),
+    "a directory beyond the file": (b"PK\x05\x06", 12, b"\xff\xff\xff\x7f"),
+}
+
+
+@pytest.mark.parametrize(("mark", "offset", "value"), HEADERS.values(), ids=HEADERS.keys())
+def test_headers_that_no_archive_should_have_are_one_clear_error(tmp_path, mark, offset, value):
+    members = {f"{i:02}.png": content for i, content in enumerate(FLAT.values())}
+    path = pack(tmp_path / "a.zip", members)
+    altered(path, mark, offset, value)
+    altered(path, b"00.png", 0, b"\xff\xfe.png")
+    with pytest.raises(DataError, match=r"a\.zip"):
+        load(path)
+
+
+def test_blank_images_that_unpack_to_far_more_than_is_stored_are_refused(tmp_path):
+    stream = io.BytesIO()
+    Image.new("1", (6000, 6000)).save(stream, "PNG")
+    path = pack(tmp_path / "a.zip", {f"{i}.png": stream.getvalue() for i in range(10)})
+    with pytest.raises(DataError, match="288,000,000 bytes of pixels, packed into"):
+        load(path)
+    assert len(load(path, size=4)) == 8
+    with pytest.raises(DataError, match="288,000,000 bytes of pixels, packed into"):
+        load(unpacked(tmp_path / "folder", {f"{i}.png": stream.getvalue() for i in range(10)}))
+
+
+def test_a_large_image_is_the_same_in_strips(tmp_path, monkeypatch):
+    folder = unpacked(tmp_path / "folder", FLAT)
+    whole = all_of(load(folder))
+    monkeypatch.setattr("multirate.data.images._STRIP", 48)
+    assert torch.equal(all_of(load(folder)), whole)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_an_archive_that_is_no_file_is_not_waited_for(tmp_path, make):
+    make(tmp_path / "a.zip")
+    with pytest.raises(DataError, match=r"a\.zip"), zip_files(tmp_path / "a.zip"):
+        """Never reached."""

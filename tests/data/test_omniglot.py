@@ -1,6 +1,7 @@
 import hashlib
 import io
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -134,3 +135,12 @@ def test_omniglot_bits_agree_with_its_gray_values(data_dir):
     assert abs(x.mean() - p.mean()) < 4 * (p * (1 - p)).mean().div(p.numel()).sqrt()
     assert not x[p == 0].any()
     assert x[p == 1].all()
+
+
+def test_a_drawing_that_says_it_has_billions_of_pixels_is_one_clear_error(archive):
+    content = bytearray(png(DRAWINGS[0]))
+    content[16:24] = b"\x7f\xff\xff\xff\x00\x00\x00\x08"
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path = archive(good() | {PATHS[1]: bytes(content)})
+    with pytest.raises(DataError, match="no readable PNG"):
+        read_drawings(path, STEM, 4)

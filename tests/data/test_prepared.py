@@ -1,6 +1,7 @@
 import collections
 import hashlib
 import os
+import re
 import shutil
 import time
 
@@ -63,6 +64,11 @@ DAMAGE = {
     "no record": (".json", lambda content: b""),
     "another record": (".json", lambda content: b"[1]"),
     "an incomplete record": (".json", lambda content: b'{"sha256": ""}'),
+    "no checksum": (".json", lambda content: re.sub(rb"[0-9a-f]{64}", b"abc", content)),
+    "a range beyond bytes": (".json", lambda content: content.replace(b'"high": 255.0', b'"high": 1e9')),
+    "a range of text": (".json", lambda content: content.replace(b'"low": 0.0', b'"low": "0"')),
+    "nesting without end": (".json", lambda content: b"[" * 100_000),
+    "columns first": (".npy", lambda content: content.replace(b"False", b"True ")),
 }
 
 

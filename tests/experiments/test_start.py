@@ -17,7 +17,7 @@ from multirate.errors import DataError, UsageError
 from multirate.experiments.building import build_model
 from multirate.experiments.run import evaluate_run, open_run, train
 from multirate.experiments.spec import RunSpec
-from multirate.experiments.start import needs_start, start_name
+from multirate.experiments.start import needs_start, read_start, start_name
 from multirate.fairness import differences
 from multirate.inference import base_of
 from multirate.models.gaussian import GaussianVAE
@@ -285,3 +285,17 @@ def test_preserve_at_goes_with_a_start_and_a_multi_rate_model() -> None:
 
 def test_a_start_is_named_without_the_folders_around_it() -> None:
     assert [start_name(path) for path in (None, "runs/mnist", "runs/mnist/model")] == [None, "mnist", "mnist"]
+
+
+@pytest.mark.parametrize("beta", ["1", -1, 0, [1], True])
+def test_a_model_that_was_trained_at_no_beta_is_refused(beta: object, tmp_path: Path) -> None:
+    mr.save(mr.models.mlp(shape=(4,), latents=2, hidden=(3,)), tmp_path, {"beta": beta})
+    with pytest.raises(DataError, match="which is no number above 0"):
+        read_start(tmp_path)
+
+
+def test_a_description_without_its_parts_is_refused(tmp_path: Path) -> None:
+    mr.save(mr.models.mlp(shape=(4,), latents=2, hidden=(3,)), tmp_path)
+    (tmp_path / "model.json").write_text('{"schema": "multirate.model/1", "multirate": null}')
+    with pytest.raises(DataError, match="it has no 'class' of the right kind"):
+        read_start(tmp_path)

@@ -213,6 +213,10 @@ def test_files_that_cannot_be_read_are_refused(trained: mr.MultiRate) -> None:
     for damaged in (*(file[:-cut] for cut in (1, 2, 4, 8)), file[:6], file + b"\x00"):
         with pytest.raises(DataError, match="is damaged: its strings have"):
             family.decompress([damaged])
+    with pytest.raises(DataError, match="damaged or cut off within its header"):
+        family.decompress([b"\x01" + b"\x80" * 1_000_000 + b"\x01"])
+    with pytest.raises(DataError, match=r"is of 1000000 x 1000000 latents"):
+        family.decompress([b"\x01" + 2 * adapter._number(1_000_000) + file[3:]])
     with pytest.raises(UsageError, match="no file to decompress"):
         family.decompress([])
     with pytest.raises(UsageError, match="codec must be 0 to 2; got 3"):

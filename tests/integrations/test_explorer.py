@@ -18,8 +18,8 @@ from explorer_cases import PACKAGE, digits_run, pack, release_of, text_run
 from multirate.data import Source, load
 from multirate.data.source import TensorSource
 from multirate.errors import ConversionError, DataError, UsageError
-from multirate.experiments.building import load_data
-from multirate.experiments.run import FinishedRun, evaluate_run, first_examples
+from multirate.experiments.building import first_examples, load_data
+from multirate.experiments.run import FinishedRun, evaluate_run
 from multirate.experiments.sentences import open_writer, reconstruct, sample
 from multirate.images import prior_samples, reconstructions
 from multirate.integrations.explorer import build

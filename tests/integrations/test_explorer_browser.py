@@ -14,8 +14,8 @@ import torch
 
 from explorer_cases import digits_run, text_run
 from multirate.data.download import cache_folder
-from multirate.experiments.building import load_data
-from multirate.experiments.run import FinishedRun, first_examples
+from multirate.experiments.building import first_examples, load_data
+from multirate.experiments.run import FinishedRun
 from multirate.images import prior_samples, reconstructions
 from multirate.integrations.explorer.build import Explorer, explore_run
 from multirate.integrations.explorer.runtime import RELEASE, RUNTIME_VARIABLE

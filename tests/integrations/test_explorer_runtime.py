@@ -1,6 +1,8 @@
 """The runtime of the explorer's page: where it is looked for, what is checked, and what leaves its archive."""
 
 import base64
+import gzip
+import os
 import tarfile
 from pathlib import Path
 
@@ -164,3 +166,20 @@ def test_a_download_that_fails_says_how_to_do_without(monkeypatch: pytest.Monkey
     monkeypatch.setattr(transfer, "download", download)
     with pytest.raises(DataError, match=r"no connection to the server\); get https://.*\.tgz by hand and name it with"):
         find_runtime()
+
+
+@pytest.mark.parametrize("size", [b"\x80" + b"\x7f" * 11, b"\xff" * 12, b"77777777777\0"])
+def test_an_archive_whose_member_says_it_is_endless_is_one_line(tmp_path: Path, size: bytes) -> None:
+    block = bytearray(tarfile.TarInfo("package/other").tobuf())
+    block[124:136] = size
+    block[148:156] = b"        "
+    block[148:156] = b"%06o\0 " % sum(block)
+    (tmp_path / "web.tgz").write_bytes(gzip.compress(bytes(block) + bytes(1024)))
+    with pytest.raises(DataError, match=r"web\.tgz"):
+        copy_runtime(tmp_path / "web.tgz", tmp_path / "out", release_of(tmp_path / "web.tgz"))
+
+
+def test_a_pipe_in_the_place_of_the_archive_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "web.tgz")
+    with pytest.raises(DataError, match="no plain file"):
+        copy_runtime(tmp_path / "web.tgz", tmp_path / "out")

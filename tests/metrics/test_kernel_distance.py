@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from multirate.errors import DataError, UsageError
-from multirate.metrics.kernel_distance import kernel_distance, plan_subsets
+from multirate.metrics.kernel_distance import SUBSET_SIZE, SUBSETS, kernel_distance, plan_subsets
 
 pytest.importorskip("torchmetrics.image.kid")
 
@@ -100,3 +100,40 @@ def test_what_cannot_be_compared_is_refused() -> None:
         kernel_distance(x, x, subsets=0)
     with pytest.raises(UsageError, match="got 10 of 1"):
         kernel_distance(x, x, subset_size=1)
+
+
+def test_one_subset_of_two_images_is_enough_and_each_is_a_draw_of_its_own() -> None:
+    x, y = normal(6, 2, 0), normal(5, 2, 1) + 1
+
+    one = kernel_distance(x, y, subsets=1, subset_size=2)
+    assert one == pytest.approx(kernel_distance(x, y, subsets=1, subset_size=2, seed=0))
+    pairs = [(a, b) for a in range(6) for b in range(a)], [(a, b) for a in range(5) for b in range(a)]
+    possible = [brute_force(x[list(p)].tolist(), y[list(q)].tolist()) for p in pairs[0] for q in pairs[1]]
+    assert min(abs(value - one) for value in possible) < 1e-12 * abs(one)
+    # Of three subsets the mean is taken: no single pair of pairs has it.
+    three = kernel_distance(x, y, subsets=3, subset_size=2)
+    assert three != one
+    assert min(abs(value - three) for value in possible) > 1e-9
+
+
+def test_ten_subsets_of_a_thousand_are_the_default() -> None:
+    assert (SUBSETS, SUBSET_SIZE) == (10, 1000)
+    assert plan_subsets(2000, 3000) == (1000, 10)
+    x, y = normal(30, 2, 0), normal(20, 2, 1)
+    assert kernel_distance(x, y) == kernel_distance(x, y, subsets=10, subset_size=1000, seed=0)
+    assert kernel_distance(x, y) != kernel_distance(x, y, subsets=9)
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    import multirate.metrics.kernel_distance as module
+
+    real = module.package
+
+    def noted(*names: str) -> object:
+        asked.append(names)
+        return real(*names)
+
+    monkeypatch.setattr(module, "package", noted)
+    kernel_distance(normal(5, 2, 0), normal(5, 2, 1))
+    assert asked == [("torchmetrics.image.kid", "kernel_distance", "frechet")]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from multirate.objectives.aggregate import aggregate_log_densities
+from multirate.objectives.aggregate import _chunks, aggregate_log_densities
 from multirate.terms import GaussianPosterior
 from objective_cases import random_posterior
 
@@ -96,3 +96,29 @@ def test_either_density_alone_has_its_gradient() -> None:
             )
         )
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shapes_and_types_are_known_without_numbers(dtype: torch.dtype) -> None:
+    posterior = [torch.empty(5, 3, dtype=dtype, device="meta") for _ in range(3)]
+    joint, marginals = torch.ops.multirate.mixture_log_densities(*posterior, -1.0, -2.0, 64)
+
+    gradients = torch.ops.multirate.mixture_log_densities_gradient(
+        joint, marginals, joint, marginals, *posterior, -1.0, -2.0, 64
+    )
+
+    assert [part.shape for part in (joint, marginals, *gradients)] == [(5,), *[(5, 3)] * 4]
+    assert {part.dtype for part in (joint, marginals, *gradients)} == {dtype}
+    assert len({id(part) for part in gradients}) == 3
+
+
+@pytest.mark.parametrize(
+    ("chunk", "expected"), [(1, [1] * 5), (30, [2, 2, 1]), (44, [2, 2, 1]), (45, [3, 2]), (99, [5])]
+)
+def test_chunks_have_as_many_rows_as_fit_and_at_least_one(chunk: int, expected: list[int]) -> None:
+    rows = list(_chunks(torch.zeros(3, 5), chunk))
+
+    assert [row.stop - row.start for row in rows] == expected
+    assert [i for row in rows for i in range(row.start, row.stop)] == list(range(5))
+    assert list(_chunks(torch.zeros(3, 0), chunk)) == []
+    assert list(_chunks(torch.zeros(0, 5), 1)) == [slice(i, i + 1) for i in range(5)]

@@ -82,3 +82,11 @@ def test_the_name_in_messages_tells_the_kinds_apart() -> None:
 def test_bad_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="got"):
         DIPVAE(**options)  # type: ignore[arg-type]
+
+
+def test_the_second_kind_with_the_papers_ratio_is_the_default() -> None:
+    assert DIPVAE() == DIPVAE("ii", None)
+    posterior = random_posterior(6, 3)
+
+    for kind, ratio in (("i", 10.0), ("ii", 1.0)):
+        torch.testing.assert_close(DIPVAE(kind).penalty(posterior), DIPVAE(kind, ratio).penalty(posterior))  # type: ignore[arg-type]

@@ -124,3 +124,16 @@ def test_alpha_zero_at_beta_one_is_minus_the_elbo() -> None:
 def test_bad_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="got"):
         InfoVAE(**options)  # type: ignore[arg-type]
+
+
+def test_the_objective_weighs_its_own_discrepancies_by_alpha_and_beta() -> None:
+    terms = terms_of(random_posterior(6, 3))
+    assert terms.posterior is not None
+    sample = terms.posterior.sample
+
+    for alpha, bandwidths, beta in ((1.0, (1.0,), 7.0), (0.25, (0.5, 2.0), 7.0), (-1.0, (3.0,), 0.5)):
+        discrepancy = discrepancies(sample, bandwidths)
+        expected = terms.distortion + (1 - alpha) * terms.rate + (alpha + beta - 1) * discrepancy
+        torch.testing.assert_close(InfoVAE(alpha, bandwidths)(terms, beta), expected, rtol=1e-12, atol=1e-12)
+    assert InfoVAE() == InfoVAE(1.0, (1.0,))
+    torch.testing.assert_close(discrepancies(sample), discrepancies(sample, (1.0,)), rtol=0, atol=0)

@@ -213,3 +213,18 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
 def test_an_unknown_estimator_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="one of stratified, weighted; got 'exact'"):
         BetaTCVAE(10, estimator="exact")  # type: ignore[arg-type]
+
+
+def test_the_default_is_the_stratified_estimate_with_the_closed_rate() -> None:
+    posterior = random_posterior(6, 3)
+
+    assert BetaTCVAE(10) == BetaTCVAE(10, "stratified", analytic_rate=True)
+    for found, expected in zip(decompose(posterior, 10), decompose(posterior, 10, "stratified"), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_a_data_set_of_two_is_enough() -> None:
+    terms = terms_of(random_posterior(2, 3))
+
+    assert BetaTCVAE(2)(terms, 1.0).isfinite().all()
+    torch.testing.assert_close(BetaTCVAE(2)(terms, 1.0), -terms.elbo)

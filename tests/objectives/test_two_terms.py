@@ -1,5 +1,6 @@
 """Two losses in the place of distortion and rate: a trade-off with a known front, and what is refused."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,57 @@ def test_losses_that_are_a_method_of_the_network_are_of_the_converted_one() -> N
     assert not torch.allclose(model.terms(x, beta=0.1).rate, model.terms(x, beta=10.0).rate)
     model.terms(x, beta=1.0).rate.sum().backward()
     assert network.encoder.weight.grad is None
+
+
+class Distances(nn.Module):
+    """Losses that are a module with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(()))
+
+    def forward(self, module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        a: Tensor = (module(x) - self.place).square().sum(1)
+        return a, a
+
+
+def test_a_copy_has_losses_of_its_own_where_they_are_a_module_and_knows_itself() -> None:
+    both = TwoTerms(nn.Linear(2, 2), Distances())
+    both.register_buffer("unused", torch.zeros(1))
+    both.__dict__["myself"] = [both]
+
+    copied = copy.deepcopy(both)
+
+    assert isinstance(copied.losses, Distances)
+    assert copied.losses is not both.losses
+    assert copied.losses.place.data_ptr() != both.losses.place.data_ptr()
+    assert copied.__dict__["myself"][0] is copied
+    assert list(copied.state_dict()) == list(both.state_dict())
+
+
+def test_it_runs_the_network_with_all_that_it_is_given() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor, *, factor: float = 1.0) -> Tensor:
+            return factor * x
+
+    assert TwoTerms(Scaled(), parabolas)(torch.ones(2), factor=3.0).tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((2, 1), (2,)), "loss A must be one number an example, [2]; got [2, 1]: sum over all but the batch"),
+        (((2,), (3,)), "loss B must be one number an example, [2]; got [3]: sum over all but the batch"),
+        (
+            ((2,), ()),
+            "loss B must be one number an example, [2]; got []: sum over all but the batch, or set "
+            "couples_examples=True if it is one of the whole batch",
+        ),
+    ],
+)
+def test_a_loss_of_another_shape_is_named_with_its_remedy(shapes: Any, message: str) -> None:
+    both = TwoTerms(nn.Linear(2, 2), lambda module, x: tuple(torch.zeros(shape) for shape in shapes))
+
+    with pytest.raises(UsageError) as caught:
+        both.terms(torch.zeros(2, 2))
+    assert str(caught.value) == message

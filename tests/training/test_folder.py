@@ -1,8 +1,9 @@
 import json
+import os
 
 import pytest
 
-from multirate.errors import TrainingError, UsageError
+from multirate.errors import DataError, TrainingError, UsageError
 from multirate.training.folder import RunFolder, commit, versions
 
 DOCUMENT = {
@@ -68,3 +69,25 @@ def test_a_config_that_is_no_mapping_is_not_resumed(tmp_path, content):
 def test_lines_without_a_step_are_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"loss": 2.0}\n[3]\n{"step": 2}\n')
     assert RunFolder(tmp_path).truncate(9) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"[" * 5000, b'{"step": 3' + b"0" * 5000 + b"}"])
+def test_a_damaged_line_ends_the_lines_that_stay(tmp_path, damage):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + damage + b'\n{"step": 2}\n')
+    assert folder.truncate(9) == [{"step": 1}]
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\n'
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_metrics_that_are_no_file_are_one_clear_error(tmp_path, make):
+    make(tmp_path / "metrics.jsonl")
+    with pytest.raises(DataError, match=r"cannot read .*metrics\.jsonl"):
+        RunFolder(tmp_path).truncate(9)
+
+
+@pytest.mark.parametrize("content", [b"a: !!bool maybe\n", b"[" * 2000, b"a: " + b"9" * 5000, b"\xff\xff"])
+def test_a_config_that_is_no_yaml_is_not_resumed(tmp_path, content):
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(TrainingError, match="choose another folder"):
+        RunFolder(tmp_path).check_same({"training": {}, "model": {}, "data": {}})

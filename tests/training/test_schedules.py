@@ -1,7 +1,9 @@
+import math
+
 import pytest
 
 from multirate.training.config import TrainConfig
-from multirate.training.schedules import kl_weight, learning_rate_factor, warmup_steps
+from multirate.training.schedules import halvings, kl_weight, learning_rate_factor, warmup_steps
 
 # Of 20 steps with 4 of warm-up; cosines at an eighth, a quarter and a half of their fall.
 LEARNING_RATE = [
@@ -69,3 +71,32 @@ def test_the_weight_of_the_rate_goes_through_known_points(schedule, options, poi
     config = TrainConfig(kl_schedule=schedule, **options)
     for step, weight in points.items():
         assert kl_weight(step, 100, config) == pytest.approx(weight)
+
+
+def test_a_plateau_stays_at_one_after_its_warmup():
+    factors = [learning_rate_factor(step, 20, 4, TrainConfig(decay="plateau")) for step in range(20)]
+    assert factors == [0.25, 0.5, 0.75] + [1.0] * 17
+
+
+# Objectives of each epoch, one a beta, and how often the step size is halved by then.
+HALVINGS = [
+    ([], 0),
+    ([[5.0]], 0),
+    ([[5.0], [4.0], [3.0]], 0),
+    ([[5.0], [5.0]], 1),
+    ([[5.0], [6.0], [5.5], [4.0], [4.5]], 3),
+    ([[1.0, 9.0], [2.0, 7.0], [4.0, 5.0]], 1),
+    ([[0.0], [-1.0], [math.nan]], 1),
+]
+
+
+@pytest.mark.parametrize(("epochs", "expected"), HALVINGS)
+def test_an_epoch_whose_mean_is_not_below_all_earlier_ones_halves_the_step(epochs, expected):
+    lines = [{"epoch": epoch, "objective": value} for epoch, values in enumerate(epochs) for value in values]
+    assert halvings(lines) == expected
+
+
+def test_cycles_are_counted_from_the_start_of_the_run():
+    config = TrainConfig(kl_schedule="cyclical", kl_cycles=3, kl_warmup_fraction=0.5)
+    expected = [0.0, 2 / 3, 1.0, 0.0, 2 / 3, 1.0, 0.0, 2 / 3, 1.0]
+    assert [kl_weight(step, 9, config) for step in range(9)] == pytest.approx(expected, abs=1e-12)

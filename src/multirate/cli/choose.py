@@ -59,6 +59,7 @@ def run(options: Options) -> None:
         from multirate.inference import weight_of
 
         write_folded(options.run, weight_of(open_run(options.run).model, beta), options.fold)
+    screen.warnings(curve)
     screen.say(f"beta {beta:.6g}")
     if choice.note:
         screen.say(choice.note)
@@ -68,7 +69,8 @@ def run(options: Options) -> None:
         screen.say(f"the plain VAE is in {options.fold}; multirate.load({str(options.fold)!r}) reads it")
     folded = {} if options.fold is None else {"fold": str(options.fold)}
     note = {"note": choice.note} if choice.note else {}
-    screen.result({"beta": beta, "expected": expected, **note, **folded})
+    warned = {"warnings": list(curve.warnings)} if curve.warnings else {}
+    screen.result({"beta": beta, "expected": expected, **note, **warned, **folded})
 
 
 def _choice(options: Options, curve: "Curve") -> "Choice":

@@ -1,17 +1,22 @@
 """``multirate evaluate``."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from multirate.cli.shared import PositionalRun, Screen, Shared, SharedOptions, counted, parse_grid
 from multirate.metrics.options import MeasureOptions
 
+if TYPE_CHECKING:
+    from multirate.experiments.run import FinishedRun
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Measure a run's rate-distortion curve; writes curve.json, curve.csv, collapse.json and figures/ in its folder.
+
+    Warns of what cannot be right, such as a rate that rises with beta, beyond the noise of the examples.
 
     Example: multirate evaluate runs/mnist --betas 20
     """
@@ -21,7 +26,7 @@ class Options:
     betas: str = "20"
     """How many betas, log-spaced over the model's range; or which ones, as 0.01,0.1,1,10."""
     split: Literal["train", "validation", "test"] = "test"
-    """Part of the data to measure on."""
+    """Part of the data to measure on; of train the curve, the report and a warning say that it was trained on."""
     samples: int = 1
     """Posterior samples an example."""
     examples: int | None = None
@@ -49,12 +54,20 @@ class Options:
 
 def run(options: Options) -> None:
     """Evaluate, draw, and print the curve."""
+    from multirate.experiments.run import open_run
+    from multirate.locking import alone
+
+    done = open_run(options.run, data=options.data)
+    with alone(options.run):
+        _evaluate(options, done)
+
+
+def _evaluate(options: Options, done: "FinishedRun") -> None:
     from multirate.experiments.collapse import write_collapse
     from multirate.experiments.pictures import draw
-    from multirate.experiments.run import evaluate_run, open_run
+    from multirate.experiments.run import evaluate_run
 
     screen = Screen(options.shared)
-    done = open_run(options.run, data=options.data)
     curve = evaluate_run(
         done,
         parse_grid(options.betas),

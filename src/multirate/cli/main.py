@@ -2,18 +2,21 @@
 
 import errno
 import importlib
+import logging
 import os
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
 from multirate.cli.names import COMMANDS
-from multirate.errors import MultirateError, UsageError
+from multirate.errors import MultirateError, Terminated, UsageError
+from multirate.training.interrupt import terminable
 
 EXAMPLES = """\
 examples:
@@ -29,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program's name; those of this process by default.
 
     Returns:
-        Exit code: 0, 1 for an error in data or training, 2 for wrong usage, 130 for an interruption.
+        Exit code: 0, 1 for an error in data or training, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -78,15 +81,19 @@ def run(command: str, words: Sequence[str]) -> int:
     Returns:
         Exit code.
     """
-    module = importlib.import_module(f"multirate.cli.{command}")
+    module: Any = None
     debug = "--debug" in words
     try:
-        options = parse(module, command, words)
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
-            module.run(options)
+        with terminable():
+            module = importlib.import_module(f"multirate.cli.{command}")
+            options = parse(module, command, words)
+            with warnings.catch_warnings(), _logged():
+                warnings.showwarning = _warn
+                module.run(options)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
+    except Terminated as stop:
+        return _fail(f"terminated; {_remedy(module, str(stop))}", 143)
     except KeyboardInterrupt as stop:
         return _fail(f"interrupted; {_remedy(module, str(stop))}", 130)
     except MultirateError as error:
@@ -141,6 +148,18 @@ def _remedy(module: Any, stop: str) -> str:
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
     print(f"multirate: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Print what the library logs, within a block, as warnings are printed."""
+    handler, logger = logging.Handler(logging.WARNING), logging.getLogger("multirate")
+    handler.emit = lambda record: _warn(record.getMessage())  # type: ignore[method-assign]  # one line instead of a class
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _explain(error: OSError) -> str:

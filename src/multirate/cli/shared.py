@@ -69,6 +69,11 @@ class Screen:
         examples = counted(curve.examples, "example")
         self.table(curve.table(), f"{curve.label} on {curve.data} {curve.split}, {examples}, {curve.units}")
 
+    def warnings(self, curve: "Curve") -> None:
+        """Print what to mind of a curve, on standard error."""
+        for message in curve.warnings:
+            print(f"multirate: warning: {curve.label}: {message}", file=sys.stderr)
+
     def result(self, value: Any) -> None:
         """Print the machine-readable result, if it was asked for."""
         if self.json:

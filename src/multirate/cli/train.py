@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from multirate.cli.shared import RunPath, Screen, Shared, SharedOptions
-from multirate.errors import UsageError
+from multirate.errors import DataError, UsageError
 from multirate.experiments.spec import FLAGS, RunSpec, words_of
 from multirate.training.config import TrainConfig
 
@@ -134,12 +134,15 @@ def _option_names() -> list[str]:
 
 
 def _read(path: Path) -> dict[Any, Any]:
-    import yaml
+    from multirate.reading import reason
+    from multirate.yamlfile import read_yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path} as YAML: {error}") from error
+        content = read_yaml(path)
+    except OSError as error:
+        raise UsageError(f"cannot read {path} as YAML: {reason(error)}") from error
+    except DataError as error:
+        raise UsageError(str(error)) from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold options as `name: value`, one a line")
     run, training = content.get("run"), content.get("training")

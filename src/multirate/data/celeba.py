@@ -11,9 +11,11 @@ from multirate.data.images import Decoder, Look
 from multirate.data.mapped import MEMORY_LIMIT, check_memory_limit, source_of
 from multirate.data.source import Source
 from multirate.errors import DataError, UsageError
+from multirate.reading import read_file
 
 _PARTS = {"train": "0", "validation": "1", "test": "2"}
 _IMAGE_SIZE = (178, 218)
+_LISTING_BYTES = 1 << 24
 
 
 def load_celeba(
@@ -84,7 +86,7 @@ def read_partition(path: Path, examples: dict[str, int]) -> dict[str, list[str]]
     """
     again = "remove it and get it again"
     try:
-        lines = path.read_text(encoding="ascii").split("\n")
+        lines = read_file(path, _LISTING_BYTES).decode("ascii").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is missing or no text ({error}); {again}") from error
     pairs = []

@@ -1,8 +1,7 @@
 """CIFAR-10 in its binary version: no pickle."""
 
-import gzip
 import tarfile
-import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from multirate.data.catalog import DATA_SETS
 from multirate.data.download import locate, sha256_of
 from multirate.data.source import TensorSource
+from multirate.data.unpacking import UNREADABLE, open_unzipped
 from multirate.errors import DataError
 
 _FOLDER = "cifar-10-batches-bin"
@@ -76,20 +76,20 @@ def read_batches(path: Path, batches: tuple[str, ...], count: int) -> tuple[NDAr
     found: dict[str, bytes] = {}
     again = "remove it and fetch it again"
     try:
-        with gzip.open(path, "rb") as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    folder, _, name = member.name.removeprefix("./").rpartition("/")
-                    if folder == _FOLDER and name in batches and member.isreg():
-                        if member.size != count * (1 + _PIXELS):
-                            raise DataError(
-                                f"{path}: {name} has {member.size:,} bytes, not {count * (1 + _PIXELS):,}; {again}"
-                            )
-                        content = archive.extractfile(member)
-                        found[name] = content.read() if content else b""
+        with ExitStack() as stack:
+            stream = open_unzipped(path, stack)
+            for member in (archive := stack.enter_context(tarfile.open(fileobj=stream, mode="r|"))):
+                folder, _, name = member.name.removeprefix("./").rpartition("/")
+                if folder == _FOLDER and name in batches and member.isreg():
+                    if member.size != count * (1 + _PIXELS):
+                        raise DataError(
+                            f"{path}: {name} has {member.size:,} bytes, not {count * (1 + _PIXELS):,}; {again}"
+                        )
+                    content = archive.extractfile(member)
+                    found[name] = content.read() if content else b""
             while stream.read(_CHUNK):
                 """The checksum at the end of the stream is tested when it is reached."""
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} is missing, truncated or corrupt ({error}); {again}") from error
     missing = [name for name in batches if len(found.get(name, b"")) != count * (1 + _PIXELS)]
     if missing:

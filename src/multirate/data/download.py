@@ -5,12 +5,14 @@ import hashlib
 import os
 import sys
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, cast
 
+from multirate.data.unpacking import open_unzipped
 from multirate.errors import DataError
+from multirate.reading import open_file
 
 DATA_VARIABLE = "MULTIRATE_DATA"
 
@@ -124,16 +126,15 @@ def verify(file: RemoteFile, path: Path) -> bool | None:
         return None
     kind, _, expected = file.checksum.partition(":")
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             if hashlib.file_digest(stream, kind).hexdigest() == expected:
                 return True
         if file.content is None:
             return False
-        with path.open("rb") as plain:
-            zipped = plain.read(2) == b"\x1f\x8b"
         digest = hashlib.sha256()
-        with gzip.open(path, "rb") if zipped else path.open("rb") as content:
-            while chunk := cast(BinaryIO, content).read(_CHUNK):
+        with ExitStack() as stack:
+            content = open_unzipped(path, stack)
+            while chunk := content.read(_CHUNK):
                 digest.update(chunk)
         return digest.hexdigest() == file.content
     except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -144,7 +145,7 @@ def verify(file: RemoteFile, path: Path) -> bool | None:
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 checksum of a file, in hexadecimal."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

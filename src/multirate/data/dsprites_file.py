@@ -1,23 +1,23 @@
 """The published file of dSprites, read as a stream: its three gigabytes of pixels are never in memory at once."""
 
+import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirate.data.dsprites_render import FACTORS, SIDE
+from multirate.data.npy import read_header
+from multirate.data.unpacking import ZIP_UNREADABLE
 from multirate.errors import DataError
+from multirate.reading import open_file
 
 _AGAIN = "remove it and fetch it again"
 _CHUNK = 512
-
-# What zipfile and NumPy raise on files that are cut, altered, locked or compressed in a way that NumPy does not use.
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError)
 
 
 def grid_factors(rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -49,7 +49,7 @@ def read_packed(path: Path, count: int) -> Iterator[NDArray[np.uint8]]:
         DataError: if the file is missing, truncated, corrupt or of another structure, if need be after some images.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             start = 0
             for classes in _read(archive, path, "latents_classes", (count, len(FACTORS)), "iu"):
                 if not np.array_equal(classes, grid_factors(np.arange(start, start + len(classes)))):
@@ -59,7 +59,7 @@ def read_packed(path: Path, count: int) -> Iterator[NDArray[np.uint8]]:
                 if images.max() > 1:
                     raise DataError(f"{path}: imgs has a pixel of {images.max()}, not 0 or 1; {_AGAIN}")
                 yield np.packbits(images.reshape(len(images), -1).view(np.bool_), axis=1)
-    except _UNREADABLE as error:
+    except ZIP_UNREADABLE as error:
         raise DataError(f"{path} is missing, truncated or corrupt ({error}); {_AGAIN}") from error
 
 
@@ -73,12 +73,12 @@ def _read(
         raise zipfile.BadZipFile(f"{name} is not compressed by deflate")
     with ExitStack() as stack:
         stream = stack.enter_context(archive.open(f"{name}.npy"))
-        found, fortran, kind = _header(stream)
+        found, fortran, kind, _ = read_header(stream)
         if found != shape or fortran or kind.kind not in kinds or (kinds == "u" and kind.itemsize != 1):
             wanted = f"{' x '.join(map(str, shape))} {'bytes' if kinds == 'u' else 'integers'}"
             order = ", in Fortran's order" if fortran else ""
             raise DataError(f"{path}: {name} is {' x '.join(map(str, found))} {kind}{order}, not {wanted}; {_AGAIN}")
-        width = kind.itemsize * int(np.prod(shape[1:]))
+        width = kind.itemsize * math.prod(shape[1:])
         for start in range(0, shape[0], _CHUNK):
             rows = min(_CHUNK, shape[0] - start)
             content = stream.read(rows * width)
@@ -87,10 +87,3 @@ def _read(
             yield np.frombuffer(content, dtype=kind).reshape(rows, *shape[1:])
         if stream.read(1):
             raise DataError(f"{path}: {name} is longer than its header says; {_AGAIN}")
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    return np.lib.format.read_array_header_2_0(stream)

@@ -1,8 +1,5 @@
 """A user's own files: arrays in .npz, .npy, .safetensors or .pt, and folders or zip archives of images."""
 
-import pickle
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,30 +11,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from multirate.data import npy
 from multirate.data.download import sha256_of
 from multirate.data.mapped import MEMORY_LIMIT, check_memory_limit, source_of
 from multirate.data.rows import RowFile
-from multirate.data.source import NUMERIC_KINDS, Likelihood, Source, TensorSource, tensor_of
+from multirate.data.source import Likelihood, Source, TensorSource, tensor_of
 from multirate.data.splits import SPLIT_SEED, choose, named_splits
+from multirate.data.unpacking import ZIP_UNREADABLE
 from multirate.errors import DataError, UsageError
+from multirate.torchfile import read_torch
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 
 _CHANNELS = (1, 3, 4)
+_WANTED = "data must be [N, ...] with at least one number an example"
 
 Values = TypeVar("Values", Tensor, NDArray[Any])
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    zlib.error,
-    SafetensorError,
-)
+_UNREADABLE = (*ZIP_UNREADABLE, SafetensorError, AttributeError, TypeError)
 
 
 def load_path(
@@ -109,8 +100,8 @@ def _map_file(path: Path, key: str | None, memory_limit: float, record: dict[str
         file = RowFile(path)
     except _UNREADABLE as error:
         raise DataError(_unreadable(path)) from error
-    if len(file.shape) < 2:
-        raise DataError(f"{path}: array 'x' has shape {list(file.shape)}; data must be [N, ...]")
+    if len(file.shape) < 2 or file.row_bytes == 0:
+        raise DataError(f"{path}: array 'x' has shape {list(file.shape)}; {_WANTED}")
     if not file.is_by_rows:
         raise DataError(
             f"{path} is stored column by column (Fortran order), so that each example is spread over the whole file; "
@@ -134,8 +125,8 @@ def _read_file(path: Path, split: str, key: str | None) -> tuple[Tensor, dict[st
         used = {"train": _only(arrays, key, path)}
         parts = {"train": arrays[used["train"]]}
     for part, values in parts.items():
-        if values.ndim < 2:
-            raise DataError(f"{path}: array {used[part]!r} has shape {list(values.shape)}; data must be [N, ...]")
+        if values.ndim < 2 or 0 in values.shape[1:]:
+            raise DataError(f"{path}: array {used[part]!r} has shape {list(values.shape)}; {_WANTED}")
     chosen, indices = choose(split, {part: len(values) for part, values in parts.items()}, str(path))
     values, layout = _channels_first(parts[chosen])
     details: dict[str, Any] = {"path": str(path), "sha256": sha256_of(path), "array": used[chosen], "layout": layout}
@@ -186,40 +177,21 @@ def _unreadable(path: Path) -> str:
 
 
 def _read_numpy(path: Path) -> dict[str, Tensor]:
-    with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _numeric({"x": loaded}, path)
-        with loaded:
-            return _numeric({name: _member(loaded, name) for name in loaded.files}, path)
-
-
-def _member(archive: Mapping[str, Any], name: str) -> Any:
-    try:
-        return archive[name]
-    except ValueError as error:
-        if "Object arrays" in str(error):
-            return None
-        raise
+    return {name: tensor_of(array) for name, array in npy.read_arrays(path).items()}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    return _numeric(load_file(path), path)
+    return dict(load_file(path))
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("torch's format before version 1.6 is a bare pickle")
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    return _numeric(loaded if isinstance(loaded, dict) else {"x": loaded}, path)
-
-
-def _numeric(values: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    arrays = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    for name, value in values.items():
-        if isinstance(value, np.ndarray) and value.dtype.kind in NUMERIC_KINDS:
-            arrays[name] = tensor_of(value)
-    return arrays
+    loaded = read_torch(path)
+    values = loaded if isinstance(loaded, dict) else {"x": loaded}
+    return {
+        str(name): value
+        for name, value in values.items()
+        if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+    }
 
 
 def _only(arrays: Mapping[str, Tensor], key: str | None, path: Path) -> str:

@@ -15,12 +15,15 @@ from multirate.data.source import Source
 from multirate.data.splits import SPLIT_SEED, choose, named_splits
 from multirate.data.text import TextSource, vocabulary_of
 from multirate.errors import DataError, UsageError
+from multirate.reading import open_file
 
 if TYPE_CHECKING:
     from multirate.data.images import Look
 
 _STRINGS = ("string", "large_string", "string_view")
 _ROWS = 1000
+# What the library raises on rows that are damaged.
+_UNREADABLE = (OSError, ValueError, RuntimeError, TypeError, LookupError)
 
 
 def load_hub(
@@ -93,8 +96,8 @@ def load_hub(
         return _images(parts, chosen, indices, column, split, Look(**image_options), memory_limit, details)
     _refuse(image_options | {"memory_limit": memory_limit if memory_limit != MEMORY_LIMIT else None}, column)
     training, train_indices = _choose("train", parts, name)
-    words = vocabulary_of(_Texts(parts[training].select(train_indices), column), **text_options)
-    texts = _Texts(parts[chosen].select(indices), column)
+    words = vocabulary_of(_Texts(parts[training].select(train_indices), column, name), **text_options)
+    texts = _Texts(parts[chosen].select(indices), column, name)
     details |= {"sha256": texts.checksum(), "checksum_of": "documents, each with a newline"}
     return TextSource.from_lines(texts, words, max_words=max_words, name=_short(name), split=split, details=details)
 
@@ -216,13 +219,19 @@ def _short(name: str) -> str:
 class _Texts:
     """Documents of a column, fetched in blocks each time they are gone through; a missing one is empty."""
 
-    def __init__(self, rows: Any, column: str) -> None:
+    def __init__(self, rows: Any, column: str, name: str) -> None:
         self._rows = rows.select_columns([column])
         self._column = column
+        self._name = name
 
     def __iter__(self) -> Iterator[str]:
-        for block in self._rows.iter(_ROWS):
-            yield from (text or "" for text in block[self._column])
+        try:
+            for block in self._rows.iter(_ROWS):
+                yield from (text or "" for text in block[self._column])
+        except _UNREADABLE as error:
+            raise DataError(
+                f"cannot read column {self._column!r} of hf:{self._name}: {error}; get the data again"
+            ) from error
 
     def checksum(self) -> str:
         digest = hashlib.sha256()
@@ -249,13 +258,20 @@ class _Images:
             content = stream.read()
         return len(content), zlib.crc32(content)
 
+    def stored(self, number: int) -> int:
+        with self.open(number) as stream:
+            return len(stream.read())
+
     def open(self, number: int) -> BinaryIO:
-        value = self._rows[number][self._column]
+        try:
+            value = self._rows[number][self._column]
+        except _UNREADABLE as error:
+            raise DataError(f"cannot read {self.where(number)}: {error}; get the data again") from error
         if value is None:
             raise DataError(f"{self.where(number)} holds no image; remove the row, or choose another column")
         if value["bytes"] is not None:
             return BytesIO(value["bytes"])
         try:
-            return Path(value["path"]).open("rb")
+            return open_file(value["path"])
         except OSError as error:
             raise DataError(f"cannot read {self.where(number)}: {value['path']}: {error.strerror or error}") from error

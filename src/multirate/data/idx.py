@@ -1,16 +1,16 @@
 """The idx format of the MNIST files: big-endian header, then bytes."""
 
-import gzip
 import hashlib
 import math
 import struct
-import zlib
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multirate.data.unpacking import UNREADABLE, open_unzipped, read_up_to
 from multirate.errors import DataError
 
 _BYTES = 0x08
@@ -36,16 +36,15 @@ def read_idx(
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            header, sizes = _header(cast(BinaryIO, file), path, shape)
+        with ExitStack() as stack:
+            file = open_unzipped(path, stack)
+            header, sizes = _header(file, path, shape)
             count = math.prod(sizes)
             # One byte more than there should be: it reaches the end of the gzip stream, whose checksum is tested there.
-            body = file.read(count + 1)
+            body = read_up_to(file, count + 1)
     except FileNotFoundError as error:
         raise DataError(f"no file {path}; fetch it again") from error
-    except (EOFError, zlib.error, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} is truncated or corrupt ({error}); remove it and fetch it again") from error
     if len(body) != count:
         state = "truncated" if len(body) < count else "longer than its header says"

@@ -2,14 +2,15 @@
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from multirate.data.splits import named_splits
+from multirate.data.unpacking import ZIP_UNREADABLE
 from multirate.errors import DataError
+from multirate.reading import open_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -24,6 +25,9 @@ class ImageFiles(Protocol):
 
     def stamp(self, number: int) -> tuple[str | int, ...]:
         """Return what changes when the file changes: its name, its size, and its checksum or the time of writing."""
+
+    def stored(self, number: int) -> int:
+        """Return how many bytes it takes where it is, packed."""
 
     def open(self, number: int) -> BinaryIO:
         """Open it for reading.
@@ -70,11 +74,13 @@ def zip_files(path: Path) -> Iterator["ZipFiles"]:
     Raises:
         DataError: if it is missing or corrupt.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"{path} is missing, truncated or no zip archive ({error}); save or fetch it again") from error
-    with archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_file(path))))
+        except ZIP_UNREADABLE as error:
+            raise DataError(
+                f"{path} is missing, truncated or no zip archive ({error}); save or fetch it again"
+            ) from error
         yield ZipFiles(path, archive)
 
 
@@ -125,10 +131,14 @@ class FolderFiles:
         state = path.stat()
         return path.relative_to(self._folder).as_posix(), state.st_size, state.st_mtime_ns
 
+    def stored(self, number: int) -> int:
+        """Return the file's size."""
+        return self._paths[number].stat().st_size
+
     def open(self, number: int) -> BinaryIO:
         """Open the file; :class:`DataError` if it cannot be read."""
         try:
-            return self._paths[number].open("rb")
+            return open_file(self._paths[number])
         except OSError as error:
             raise DataError(f"cannot read {self.where(number)}: {error.strerror or error}") from error
 
@@ -175,6 +185,10 @@ class ZipFiles:
         member = self._members[number]
         return member.filename, member.file_size, member.CRC
 
+    def stored(self, number: int) -> int:
+        """Return the member's packed size."""
+        return self._members[number].compress_size
+
     def open(self, number: int) -> BinaryIO:
         """Read the member; :class:`DataError` if it is corrupt, encrypted or over 128 MiB."""
         member = self._members[number]
@@ -182,7 +196,7 @@ class ZipFiles:
             raise DataError(f"{self.where(number)} has {member.file_size:,} bytes, more than an image; leave it out")
         try:
             return io.BytesIO(read_member(self._archive, member))
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except ZIP_UNREADABLE as error:
             raise DataError(
                 f"{self.where(number)} is truncated or corrupt ({error}); save the archive again"
             ) from error

@@ -17,6 +17,7 @@ from multirate.data.prepared import prepared_rows
 from multirate.data.rows import RowFile
 from multirate.data.source import Likelihood, Source, TensorSource
 from multirate.data.splits import SPLIT_SEED, choose
+from multirate.data.unpacking import ZIP_UNREADABLE
 from multirate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ _GRAY_MODES = ("1", "L", "LA")
 _EIGHT_BIT_MODES = (*_GRAY_MODES, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _PIXELS = 1 << 26
 _CHUNK = 1 << 23
+_STRIP = 1 << 22
+
+# So many bytes of pixels are unpacked from whatever there is; more must not be blank.
+_FREE_BYTES = 1 << 28
+_LARGEST_RATIO = 500
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,13 @@ class Decoder:
         height, width, channels = self._pixels(chosen[0]).shape
         self.shape = len(chosen), channels, height, width
         self.bytes = len(chosen) * channels * height * width
+        if self.bytes > _FREE_BYTES:
+            stored = sum(files.stored(number) for number in chosen)
+            if self.bytes > _LARGEST_RATIO * stored:
+                raise DataError(
+                    f"the images from {files.where(chosen[0])} on have {self.bytes:,} bytes of pixels, packed into "
+                    f"{stored:,}; give size=... to make them smaller, or leave them out"
+                )
 
     def decoded(self) -> tuple[NDArray[np.uint8], str]:
         """Decode all into memory; return them and the sha256 of their pixels, an image after the other."""
@@ -178,7 +191,16 @@ class Decoder:
         return pixels
 
     def _pixels(self, number: int) -> NDArray[np.uint8]:
-        where = self._files.where(number)
+        image = cut(self._image(number), self._look, self._files.where(number))
+        pixels = np.empty((image.height, image.width, len(image.getbands())), dtype=np.uint8)
+        step = max(1, _STRIP // image.width)
+        for top in range(0, image.height, step):  # at once, there would be two further copies of a large image
+            strip = image.crop((0, top, image.width, min(top + step, image.height)))
+            pixels[top : top + step] = np.asarray(strip).reshape(strip.height, strip.width, -1)
+        return pixels
+
+    def _image(self, number: int) -> "Image":
+        where, mode = self._files.where(number), "L" if self._gray else "RGB"
         with self._files.open(number) as stream, _opened(stream, where) as opened:
             if self._required is not None and opened.size != self._required:
                 raise DataError(f"{where} is {opened.size}, not {self._required} pixels; remove the file, get it again")
@@ -187,11 +209,12 @@ class Decoder:
                     f"{where} has pixels of mode {opened.mode}, not of 8 bits; convert it, or save an .npz of floats"
                 )
             try:
-                image = opened.convert("L" if self._gray else "RGB")
-            except (OSError, SyntaxError, ValueError) as error:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of transparency, which is left out on purpose
+                    opened.load()
+                    return opened if opened.mode == mode else opened.convert(mode)
+            except (*ZIP_UNREADABLE, SyntaxError) as error:
                 raise DataError(f"{where} is truncated or corrupt ({error}); remove it or save it again") from error
-        pixels: NDArray[np.uint8] = np.asarray(cut(image, self._look, where))
-        return pixels[:, :, None] if self._gray else pixels
 
 
 def cut(image: "Image", look: Look, where: str) -> "Image":
@@ -234,7 +257,7 @@ def _opened(stream: BinaryIO, where: str) -> "Image":
             image = Image.open(stream, formats=("PNG", "JPEG"))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(too_large) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (*ZIP_UNREADABLE, UnidentifiedImageError, SyntaxError) as error:
         raise DataError(f"{where} is no readable PNG or JPEG; remove it or save it again") from error
     if image.width * image.height > _PIXELS:
         image.close()

@@ -140,7 +140,7 @@ class MappedSource(Source):
     def batch(self, indices: Tensor) -> Tensor:
         """Return the examples at ``indices``, float32, ``[B, *shape]``."""
         values = self._arrange(self._file.read(self._rows[indices.numpy()]))
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             batch = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
         return batch if self._scale == 1 else batch.div_(self._scale)
 
@@ -150,7 +150,7 @@ class MappedSource(Source):
         for start in range(0, len(self._rows), step):
             values = self._file.read(self._rows[start : start + step])
             if values.dtype.kind == "f":
-                with np.errstate(over="ignore"):
+                with np.errstate(all="ignore"):
                     values = values.astype(np.float32)
                 finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
                 if not finite.all():

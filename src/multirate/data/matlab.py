@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirate.errors import DataError
+from multirate.reading import read_file
 
 _HEADER = 128
 _HEAD = 4096
@@ -60,7 +61,7 @@ def read_matlab(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, 
     """
     again = "remove it and fetch it again"
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         order = _byte_order(content)
         found: dict[str, NDArray[Any]] = {}
         seen = []

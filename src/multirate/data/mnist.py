@@ -14,6 +14,7 @@ from multirate.data.download import locate, sha256_of
 from multirate.data.idx import read_idx
 from multirate.data.source import TensorSource
 from multirate.errors import DataError
+from multirate.reading import read_file, reason
 
 _SIDE = 28
 _TRAIN = 50_000
@@ -99,12 +100,11 @@ def read_amat(path: Path, rows: int, columns: int = _SIDE * _SIDE) -> NDArray[np
         DataError: if the file is missing, or is anything else than that.
     """
     try:
-        size = path.stat().st_size
-        if size > 4 * rows * columns:
-            raise DataError(f"{path} is too long ({size:,} bytes) for {rows:,} lines of {columns} numbers 0 or 1")
-        text = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        text = np.frombuffer(read_file(path, 4 * rows * columns), dtype=np.uint8)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(
+            f"cannot read {path}, {rows:,} lines of {columns} numbers 0 or 1: {reason(error)}; fetch it again"
+        ) from error
     digit = (text == ord("0")) | (text == ord("1"))
     blank = (text == ord(" ")) | (text == ord("\n")) | (text == ord("\r")) | (text == ord("\t"))
     if not bool((digit | blank).all()) or bool((digit[1:] & digit[:-1]).any()):

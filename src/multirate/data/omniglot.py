@@ -4,7 +4,6 @@ import hashlib
 import io
 import re
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,9 @@ from multirate.data.catalog import DATA_SETS
 from multirate.data.download import locate
 from multirate.data.imagefiles import read_member
 from multirate.data.source import TensorSource
+from multirate.data.unpacking import ZIP_UNREADABLE
 from multirate.errors import DataError
+from multirate.reading import open_file
 
 _SIDE = 105
 _SMALL = 28
@@ -96,7 +97,7 @@ def read_drawings(path: Path, stem: str, count: int) -> tuple[NDArray[np.bool_],
     """
     wanted = re.compile(rf"{stem}/[^/]+/character\d+/\d+_\d+\.png")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             members = sorted((m for m in archive.infolist() if wanted.fullmatch(m.filename)), key=lambda m: m.filename)
             if len(members) != count:
                 raise DataError(f"{path} holds {len(members):,} drawings, not {count:,}; remove it and fetch it again")
@@ -107,7 +108,7 @@ def read_drawings(path: Path, stem: str, count: int) -> tuple[NDArray[np.bool_],
                         f"{path}: {member.filename} is too large for a drawing; remove the file and fetch it again"
                     )
                 ink[i] = _drawing(read_member(archive, member), f"{path}: {member.filename}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+    except ZIP_UNREADABLE as error:
         raise DataError(f"{path} is missing, truncated or corrupt ({error}); remove it and fetch it again") from error
     return ink, hashlib.sha256(np.packbits(ink).tobytes()).hexdigest()
 
@@ -144,6 +145,12 @@ def _drawing(png: bytes, where: str) -> NDArray[np.bool_]:
                     f"{where} is {image.size[0]}x{image.size[1]}, not {_SIDE}x{_SIDE}; fetch the file again"
                 )
             pixels: NDArray[np.uint8] = np.asarray(image.convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (
+        *ZIP_UNREADABLE,
+        UnidentifiedImageError,
+        Image.DecompressionBombWarning,
+        Image.DecompressionBombError,
+        SyntaxError,
+    ) as error:
         raise DataError(f"{where} is no readable PNG; remove the file and fetch it again") from error
     return pixels < 128

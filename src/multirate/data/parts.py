@@ -1,19 +1,15 @@
 """Files that lie on disk under one of several names: as published, renamed, gzipped, or in an archive."""
 
-import gzip
 import hashlib
 import itertools
-import tarfile
-import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from multirate.data.download import search_folders
+from multirate.data.unpacking import UNREADABLE, open_tar, open_unzipped, text_allowance
 from multirate.errors import DataError
-
-UNREADABLE = (OSError, EOFError, zlib.error, tarfile.TarError)
 
 _CHUNK = 1 << 16
 
@@ -41,10 +37,8 @@ class PartFile:
                 (``UNREADABLE``), here and in reading.
         """
         if self.member is None:
-            file = stack.enter_context(self.path.open("rb"))
-            zipped = file.peek(2)[:2] == b"\x1f\x8b"
-            return cast(BinaryIO, stack.enter_context(gzip.open(file)) if zipped else file)
-        archive = stack.enter_context(tarfile.open(self.path))  # noqa: SIM115
+            return open_unzipped(self.path, stack, text_allowance)
+        archive = open_tar(self.path, stack)
         wanted = next((m for m in archive if m.isfile() and m.name.removeprefix("./") == self.member), None)
         opened = archive.extractfile(wanted) if wanted is not None else None
         if opened is None:

@@ -4,11 +4,12 @@ import glob
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,20 @@ from multirate.data.rows import RowFile
 from multirate.data.space import check_space
 from multirate.errors import DataError
 from multirate.files import read_json, write_json
+from multirate.plain import from_plain
 
 # Part of every key: to be raised when the same options come to mean other pixels.
 _VERSION = 1
 
 _ABANDONED = 3600.0
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is kept beside an array."""
+
+    sha256: str
+    survey: Survey
 
 
 def prepared_rows(
@@ -71,9 +81,10 @@ def prepared_rows(
 def _ready(path: Path, shape: tuple[int, ...]) -> tuple[RowFile, str, Survey] | None:
     """Return what was prepared before, or None if it is absent or damaged."""
     with suppress(OSError, EOFError, ValueError, KeyError, TypeError, DataError):
-        file, record = RowFile(path), read_json(path.with_suffix(".json"))
-        if file.shape == shape and file.dtype == np.uint8:
-            return file, str(record["sha256"]), Survey(**record["survey"])
+        file, record = RowFile(path), from_plain(_Record, read_json(path.with_suffix(".json")))
+        whole = re.fullmatch(r"[0-9a-f]{64}", record.sha256) and 0 <= record.survey.low <= record.survey.high <= 255
+        if whole and file.shape == shape and file.dtype == np.uint8 and file.is_by_rows:
+            return file, record.sha256, record.survey
     return None
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multirate.data.npy import read_header
 from multirate.errors import DataError
+from multirate.reading import open_file
 
 _LOCK = threading.Lock()
 
@@ -20,28 +22,29 @@ _BLOCK = 1 << 22
 class RowFile:
     """An array in a ``.npy`` file, read row by row.
 
-    The header is read through a memory map, which also finds a truncated file. The rows are not: a fault on a map may
-    bring in megabytes around a row of kilobytes, and a file that is cut while it is in use would end the process.
+    The rows are not read through a memory map: a fault on a map may bring in megabytes around a row of kilobytes, and a
+    file that is cut while it is in use would end the process.
 
     Args:
         path: the file.
 
     Raises:
         ValueError: if the file is truncated, no array, or an array of Python objects, which are never loaded.
-        OSError: if it cannot be read.
+        OSError: if it cannot be opened or is no plain file.
     """
 
     def __init__(self, path: Path) -> None:
-        header: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(header, np.memmap):
-            raise ValueError("it holds no array, or several")
+        with open_file(path) as file:
+            header = read_header(file)
+            header.check(os.fstat(file.fileno()).st_size)
+            descriptor = os.dup(file.fileno())
         self.path = path
-        self.shape: tuple[int, ...] = header.shape
-        self.dtype: np.dtype[Any] = header.dtype
-        self.is_by_rows = bool(header.flags.c_contiguous)
-        self.row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        self._offset = int(header.offset)
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self.shape = header.shape
+        self.dtype = header.dtype
+        self.is_by_rows = not header.fortran
+        self.row_bytes = header.row_bytes
+        self._offset = header.offset
+        self._descriptor = descriptor
         weakref.finalize(self, os.close, self._descriptor)
 
     def __reduce__(self) -> tuple[type["RowFile"], tuple[Path]]:

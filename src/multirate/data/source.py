@@ -340,7 +340,7 @@ def tensor_of(array: NDArray[Any], name: str = "data") -> Tensor:
     if array.dtype.kind not in NUMERIC_KINDS:
         raise DataError(f"{name}: an array of {array.dtype} is no data; give booleans, integers or floats")
     if array.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             array = array.astype(np.float32, copy=False)
     array = np.ascontiguousarray(array)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
@@ -372,10 +372,10 @@ def _scale_hint(high: float) -> str:
 
 def _storable(values: Tensor, name: str, path: object = None) -> Tensor:
     if values.is_complex() or values.is_quantized or values.layout != torch.strided:
-        raise DataError(f"{name}: a tensor of {values.dtype}, {values.layout} is no data; give dense real numbers")
+        raise DataError(f"{path or name}: a tensor of {values.dtype}, {values.layout} is no data; give real numbers")
     if values.ndim < 2 or values.numel() == 0:
         raise DataError(
-            f"{name}: data must be [N, ...] with at least one number an example; got shape {list(values.shape)}"
+            f"{path or name}: data must be [N, ...] with at least one number an example; got shape {list(values.shape)}"
         )
     values = values.detach().cpu()
     if values.dtype in (torch.bool, torch.uint8):

@@ -14,13 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multirate.data.parts import UNREADABLE, PartFile
+from multirate.data.parts import PartFile
 from multirate.data.source import Source
 from multirate.data.splits import SPLIT_SEED, choose, named_splits
+from multirate.data.unpacking import UNREADABLE
 from multirate.data.vocabulary import END, PAD, UNKNOWN, Vocabulary
 from multirate.errors import DataError, UsageError
 
 TEXT_SUFFIXES = (".txt", ".txt.gz")
+
+_LONGEST_LINE = 1 << 22
 
 
 class TextSource(Source):
@@ -218,8 +221,11 @@ class Documents:
     def _lines(self, seen: Callable[[bytes], None] = lambda _: None) -> Iterator[str]:
         try:
             with ExitStack() as stack:
-                for number, raw in enumerate(self.file.open(stack), 1):
+                stream = self.file.open(stack)
+                for number, raw in enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), b""), 1):
                     seen(raw)
+                    if len(raw) > _LONGEST_LINE:
+                        raise DataError(f"{self}, line {number} is over 4 MiB; give one document a line")
                     if b"\0" in raw:
                         raise DataError(f"{self} is a binary file; give text in UTF-8, one document a line")
                     yield self.clean(raw.decode("utf-8-sig" if number == 1 else "utf-8"))

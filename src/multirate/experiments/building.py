@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from multirate.beta import BetaRange
@@ -124,3 +125,8 @@ def builder_options(spec: RunSpec, source: Source) -> dict[str, Any]:
     if source.vocabulary is not None:
         options["vocabulary_size"] = len(source.vocabulary)
     return options | spec.network_options()
+
+
+def first_examples(source: Source, count: int) -> Tensor:
+    """Return the first examples of a source, ``[count, *shape]``."""
+    return source.batch(torch.arange(min(count, len(source))))

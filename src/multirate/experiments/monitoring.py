@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from multirate.data import Source
+from multirate.experiments.building import first_examples
 from multirate.experiments.pictures import COLUMNS, is_image
-from multirate.experiments.run import first_examples
 from multirate.images import prior_samples, reconstructions
 from multirate.inference import base_of, weight_of
 from multirate.report.figures import image_grid

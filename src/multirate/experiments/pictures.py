@@ -8,9 +8,9 @@ import numpy as np
 from multirate.comparison import compare, families
 from multirate.curve import Curve
 from multirate.errors import MultirateError
-from multirate.experiments.building import load_data
+from multirate.experiments.building import first_examples, load_data
 from multirate.experiments.collapse import stale, write_collapse
-from multirate.experiments.run import FinishedRun, first_examples, read_curve
+from multirate.experiments.run import FinishedRun, read_curve
 from multirate.experiments.sentence_tables import SENTENCES, write_sentences
 from multirate.experiments.spec import VOCABULARY
 from multirate.images import prior_samples, reconstructions

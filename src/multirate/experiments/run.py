@@ -10,19 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from multirate.curve import Curve
 from multirate.data import Source
 from multirate.errors import DataError, UsageError
 from multirate.evaluate import evaluate
 from multirate.experiments.building import build_model, load_data
+from multirate.experiments.facts import training_details, training_times, with_training
 from multirate.experiments.spec import MULTIRATE_ONLY, VOCABULARY, RunSpec, for_objective, words_of
-from multirate.experiments.start import needs_start, start_name
+from multirate.experiments.start import needs_start
 from multirate.inference import base_of
+from multirate.invariants import checked
 from multirate.loading import load as load_model
+from multirate.locking import alone
 from multirate.metrics.makers import USUAL_MEASURES
 from multirate.metrics.options import MeasureOptions
 from multirate.recalibrate import has_batchnorm
@@ -30,6 +31,7 @@ from multirate.saving import DESCRIPTION, read_description
 from multirate.training import Run, TrainConfig, fit
 from multirate.training.folder import RunFolder
 from multirate.training.tracking import Pictures
+from multirate.yamlfile import read_yaml
 
 SIGMA, SIGMA_LABEL = "sigma-vae", "\N{GREEK SMALL LETTER SIGMA}-VAE"
 
@@ -117,23 +119,25 @@ def train(
     _check_likelihood(model, source)
     if spec.beta is not None:
         config = dataclasses.replace(config, beta=spec.beta)
-    # One that an earlier command left behind, which then was refused, is of other words.
-    if source.vocabulary is not None and not RunFolder(folder).exists():
-        source.vocabulary.save(folder / VOCABULARY)
     record = {"run": dataclasses.asdict(spec), "command": command(spec, config, folder)}
     val = load_data(spec, "validation") if validate else None
-    return fit(
-        model,
-        source,
-        config=config,
-        val=val,
-        out=folder,
-        resume=resume,
-        progress=progress,
-        record=record,
-        trackers=trackers,
-        pictures=pictures,
-    )
+    run = RunFolder(folder)
+    with run.held():
+        # One that an earlier command left behind, which then was refused, is of other words.
+        if source.vocabulary is not None and not run.exists():
+            source.vocabulary.save(folder / VOCABULARY)
+        return fit(
+            model,
+            source,
+            config=config,
+            val=val,
+            out=folder,
+            resume=resume,
+            progress=progress,
+            record=record,
+            trackers=trackers,
+            pictures=pictures,
+        )
 
 
 def command(spec: RunSpec, config: TrainConfig, folder: Path) -> str:
@@ -167,7 +171,7 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
     """
     folder = Path(folder)
     try:
-        document = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        document = read_yaml(folder / "config.yaml")
         if not isinstance(document, dict):
             raise DataError(f"{folder / 'config.yaml'} is empty or no record of a run; train again in another folder")
         training = document["training"]
@@ -177,10 +181,10 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
             # Recorded before they were refused beside beta; they did nothing.
             options = {key: value for key, value in options.items() if key not in MULTIRATE_ONLY}
         spec = RunSpec(**options | ({} if data is None else _other_data(folder, data)))
-        details = _training_details(document, training)
+        details = training_details(document, training)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{folder} holds no run: {_what_is_there(folder)}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise DataError(f"{folder / 'config.yaml'} is not the record of a run: {error}") from error
     if not (folder / "model" / DESCRIPTION).exists():
         raise DataError(
@@ -189,7 +193,7 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
     if training.get("objective") == SIGMA:
         learnt = read_description(folder / "model")["extra"]
         spec, details = dataclasses.replace(spec, beta=learnt.pop("beta")), details | learnt
-    return FinishedRun(folder, spec, details | _times(folder / "metrics.jsonl"))
+    return FinishedRun(folder, spec, details | training_times(folder / "metrics.jsonl"))
 
 
 def evaluate_run(
@@ -229,36 +233,37 @@ def evaluate_run(
     Raises:
         UsageError: if other betas are asked of a plain model than its own, its likelihood does not suit the data, or
             there is no BatchNorm to recalibrate.
-        DataError: if a text's vocabulary is not the one that the run was trained with.
+        DataError: if a text's vocabulary is not the one that the run was trained with, or the folder is in use.
         MultirateError: as :func:`multirate.evaluate`.
     """
     _check_betas(run, betas)
-    model = run.model
-    training = recalibration_data(run, data_dir) if recalibrate else None
-    source = load_data(run.spec, split, data_dir)
-    _check_likelihood(model, source)
-    _check_vocabulary(run.folder, source)
-    if label is None and run.details.get("objective") == SIGMA:
-        label = f"{SIGMA_LABEL} {run.spec.model}"
-    curve = evaluate(
-        model,
-        source,
-        20 if run.beta is not None else betas,
-        beta=run.beta,
-        samples=samples,
-        examples=examples,
-        seed=seed,
-        measures=measures,
-        measure_options=measure_options,
-        recalibrate=training,
-        label=label,
-        progress=progress,
-    )
-    trained = {f"training_{key}" if key in curve.details else key: value for key, value in run.details.items()}
-    curve = dataclasses.replace(curve, details=curve.details | trained)
-    curve.save(run.folder / "curve.json")
-    curve.save_csv(run.folder / "curve.csv")
-    return curve
+    with alone(run.folder):
+        model = run.model
+        training = recalibration_data(run, data_dir) if recalibrate else None
+        source = load_data(run.spec, split, data_dir)
+        _check_likelihood(model, source)
+        _check_vocabulary(run.folder, source)
+        if label is None and run.details.get("objective") == SIGMA:
+            label = f"{SIGMA_LABEL} {run.spec.model}"
+        curve = evaluate(
+            model,
+            source,
+            20 if run.beta is not None else betas,
+            beta=run.beta,
+            samples=samples,
+            examples=examples,
+            seed=seed,
+            measures=measures,
+            measure_options=measure_options,
+            recalibrate=training,
+            objective=run.details.get("objective", TrainConfig.objective),
+            label=label,
+            progress=progress,
+        )
+        curve = with_training(curve, run.details)
+        curve.save(run.folder / "curve.json")
+        curve.save_csv(run.folder / "curve.csv")
+        return curve
 
 
 def recalibration_data(run: FinishedRun, data_dir: str | None = None) -> Source:
@@ -284,7 +289,7 @@ def read_curve(path: str | Path) -> Curve:
         path: a folder with ``curve.json``, or the file.
 
     Returns:
-        The curve.
+        The curve, checked (:mod:`multirate.invariants`).
 
     Raises:
         DataError: if there is none, or it is not a curve.
@@ -297,41 +302,7 @@ def read_curve(path: str | Path) -> Curve:
         if not (path / "curve.json").exists():
             raise DataError(f"{path} has no curve yet; run `multirate evaluate {path}` first")
         path = path / "curve.json"
-    return Curve.load(path)
-
-
-def first_examples(source: Source, count: int) -> Tensor:
-    """Return the first examples of a source, ``[count, *shape]``."""
-    return source.batch(torch.arange(min(count, len(source))))
-
-
-def _times(path: Path) -> dict[str, float]:
-    """Return how long training took: wall time, and processor time where the run has it; nothing of a damaged file."""
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        names = [name for name in ("seconds", "cpu_seconds") if all(name in line for line in lines)]
-        return {name: round(max(float(line[name]) for line in lines), 3) for name in names}
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def _training_details(document: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    """Return what a comparison of two curves should know of how their models were trained."""
-    details: dict[str, Any] = {
-        key: training[key] for key in ("epochs", "batch_size", "learning_rate", "kl_schedule") if key in training
-    }
-    if "seed" in training:
-        details["training_seed"] = training["seed"]
-    if "data" in document:
-        details["training_examples"] = document["data"]["examples"]
-    for key in ("objective", "optimizer"):
-        if training.get(key, getattr(TrainConfig, key)) != getattr(TrainConfig, key):
-            details[key] = training[key]
-    start = start_name((document.get("run") or {}).get("start"))
-    if start is not None:
-        details["start"] = start
-    hidden = (document.get("model") or {}).get("options", {}).get("hidden")
-    return details if hidden is None else details | {"hidden": hidden}
+    return checked(Curve.load(path))
 
 
 def _what_is_there(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """What a run trains and on which data; imports no torch, so that the command line can build its help from it."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -87,8 +88,8 @@ class RunSpec:
     which that one was trained."""
 
     def __post_init__(self) -> None:
-        if self.beta is not None and self.beta <= 0:
-            raise UsageError(f"beta must be positive; got {self.beta:g}")
+        if self.beta is not None and not 0 < self.beta < math.inf:
+            raise UsageError(f"beta must be positive and finite; got {self.beta:g}")
         self._check_beta_alone()
         if self.start is None and self.preserve_at is not None:
             raise UsageError(f"preserve_at {self.preserve_at:g} goes with weights to start from; give --from RUN too")
@@ -157,7 +158,7 @@ def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, Any]:
     Raises:
         UsageError: if one has no name or no value, or a value that is no YAML.
     """
-    import yaml
+    from multirate.yamlfile import parse_yaml
 
     options = {}
     for text in texts:
@@ -165,7 +166,7 @@ def read_pairs(texts: tuple[str, ...], what: str) -> dict[str, Any]:
         if not (name and equals):
             raise UsageError(f"{what} is written name=value; got {text!r}")
         try:
-            options[name.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            options[name.replace("-", "_")] = parse_yaml(value)
+        except ValueError as error:
             raise UsageError(f"{what} has a value in YAML, such as 3, tanh or [8, 8]; got {text!r}") from error
     return options

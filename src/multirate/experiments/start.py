@@ -1,11 +1,11 @@
 """Weights that a run starts from: those of a plain VAE that was trained before."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor, nn
 
 from multirate.beta import BetaRange
@@ -18,6 +18,7 @@ from multirate.saving import built_in, read_description
 from multirate.seeding import preserved_rng
 from multirate.training import checkpoint
 from multirate.training.folder import RunFolder
+from multirate.yamlfile import read_yaml
 
 
 @dataclass(frozen=True)
@@ -181,15 +182,16 @@ def _beta_of(saved: Path, description: dict[str, Any]) -> float | None:
     beta = extra.get("folded_at_beta", extra.get("beta"))
     if beta is None and saved.name == "model" and (saved.parent / "config.yaml").is_file():
         beta = (_record(saved.parent).get("training") or {}).get("beta")
+    if beta is not None and (isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf):
+        raise DataError(f"{saved} was trained at beta {beta!r}, which is no number above 0; start from another model")
     return None if beta is None else float(beta)
 
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"cannot read {folder / 'config.yaml'}: {reason}; start from another run") from error
+        document = read_yaml(folder / "config.yaml")
+    except OSError as error:
+        raise DataError(f"no file {folder / 'config.yaml'}; start from another run") from error
     return document if isinstance(document, dict) else {}
 
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from multirate.errors import DataError, UsageError
+from multirate.reading import read_file, reason
+from multirate.torchfile import read_torch
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
@@ -30,11 +33,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} is no file of weights; give a state dict in {', '.join(SUFFIXES)}, or a run's folder")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load(path.read_bytes())
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes its readers raise almost anything
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise DataError(f"cannot read the weights of {path}: {reason}; save the model's state_dict() again") from error
+            return safetensors.torch.load(read_file(path))
+        content: Any = read_torch(path, old=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(
+            f"cannot read the weights of {path}: {reason(error)}; save the model's state_dict() again"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -34,6 +34,9 @@ ANALYSIS, SYNTHESIS = ("g_a", "h_a"), ("g_s", "h_s")
 LAMBDAS = (0.0018, 0.0483)
 _PEAK = 255.0
 _MOST_CODECS = 256
+# Places of latents of one image, such as 512 x 512 of 16 x 16 pixels each; and bytes of a number in the header.
+_MOST_LATENTS = 1 << 18
+_LONGEST_NUMBER = 9
 
 
 class ImageCodec(nn.Module):
@@ -260,6 +263,8 @@ class Codecs:
         for _ in range(2 + coded):
             number, rest = _read_number(rest)
             numbers.append(number)
+        if not 0 < numbers[0] * numbers[1] <= _MOST_LATENTS:
+            raise DataError(f"the file is damaged: it is of {numbers[0]} x {numbers[1]} latents")
         if len(rest) != sum(numbers[2:]):
             raise DataError(f"the file is damaged: its strings have {len(rest)} bytes and not {sum(numbers[2:])}")
         strings = []
@@ -289,8 +294,8 @@ def _number(value: int) -> bytes:
 
 def _read_number(data: bytes) -> tuple[int, bytes]:
     value = 0
-    for place, byte in enumerate(data):
+    for place, byte in enumerate(data[:_LONGEST_NUMBER]):
         value |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
             return value, data[place + 1 :]
-    raise DataError("the file is cut off within its header")
+    raise DataError("the file is damaged or cut off within its header")

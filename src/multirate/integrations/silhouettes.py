@@ -22,7 +22,7 @@ def silhouette_label(latents: ArrayLike, labels: ArrayLike) -> float:
         labels: of each point, ``[N]``.
 
     Raises:
-        UsageError: if there is not one label a point, or fewer than two labels.
+        UsageError: if there is not one label a point, fewer than two labels, or a latent is not finite.
     """
     z, groups = _checked(latents, labels, "labels")
     if not 1 < len(np.unique(groups)) < len(z):
@@ -42,7 +42,8 @@ def silhouette_batch(latents: ArrayLike, labels: ArrayLike, batches: ArrayLike) 
         batches: of each point, ``[N]``.
 
     Raises:
-        UsageError: if there is not one label and batch a point, or no label has points of two batches.
+        UsageError: if there is not one label and batch a point, no label has points of two batches, or a latent is
+            not finite.
     """
     z, groups = _checked(latents, labels, "labels")
     mixed = _checked(latents, batches, "batches")[1]
@@ -64,6 +65,8 @@ def _silhouettes(z: NDArray[np.float64], groups: NDArray[Any]) -> NDArray[np.flo
 
 def _checked(latents: ArrayLike, groups: ArrayLike, what: str) -> tuple[NDArray[np.float64], NDArray[Any]]:
     z = np.asarray(latents, dtype=np.float64)
+    if not np.isfinite(z).all():
+        raise UsageError("the latents are not finite: the model has diverged; train with a smaller learning rate")
     codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
     if codes.shape != z.shape[:1]:
         raise UsageError(f"{what} must be one a point, {len(z)}; got {list(codes.shape)}")

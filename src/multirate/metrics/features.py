@@ -9,7 +9,6 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +20,9 @@ from multirate.data import Source
 from multirate.errors import DataError, UsageError
 from multirate.inference import inference
 from multirate.metrics.options import MeasureOptions
+from multirate.reading import reason
 from multirate.seeding import preserved_rng
+from multirate.torchfile import read_torch
 
 INCEPTION = "inception"
 # Twice the side of the usual 64x64 images, at less than a quarter of the cost of the 224 that it was trained at.
@@ -315,9 +316,11 @@ def _inception(size: int | None, weights: Path | None) -> FeatureNetwork:
 
 def _state(path: Path) -> dict[str, Tensor]:
     try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise DataError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+        state: Any = read_torch(path, old=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as weights: {reason(error)}; download it again") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path} holds no weights by name; download it again")
     return state
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -13,6 +12,7 @@ from multirate.terms import (
     GaussianPosterior,
     Reconstruction,
     Terms,
+    at_least_float32,
     bernoulli,
     diagonal_gaussian,
     distortion,
@@ -40,7 +40,7 @@ class LearnedVariance(nn.Module):
     def forward(self, like: Tensor) -> Tensor:
         """Return the variance, one an example and as many axes as ``like``, ``[B, 1, ...]``."""
         log_variance = self.decoder(like.new_ones(like.shape[0], 1)).clamp(-12.0, 12.0)
-        return _at_least_float32(log_variance).exp().reshape(-1, *[1] * (like.ndim - 1))
+        return at_least_float32(log_variance).exp().reshape(-1, *[1] * (like.ndim - 1))
 
 
 class GaussianVAE(nn.Module):
@@ -135,7 +135,7 @@ class GaussianVAE(nn.Module):
         z = z.to(next(self.parameters()).dtype)
         hidden = self.decoder(z if self.stem is None else self.stem(z))
         values = hidden if self.output is None else self.output(hidden)
-        values = _at_least_float32(values.reshape(z.shape[0], *self.shape))
+        values = at_least_float32(values.reshape(z.shape[0], *self.shape))
         if self.likelihood == "gaussian_learned":
             return gaussian(values, self.variance(values))
         return _LIKELIHOOD_OF[self.likelihood](values)
@@ -182,7 +182,7 @@ class GaussianVAE(nn.Module):
                 f"got {str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
             )
         mean, log_variance = self.posterior_parameters(x)
-        return _at_least_float32(mean), _at_least_float32(log_variance)
+        return at_least_float32(mean), at_least_float32(log_variance)
 
 
 def positive_integers(values: object) -> bool:
@@ -226,11 +226,6 @@ def check_image_shape(name: str, shape: Sequence[int]) -> None:
             f"{name} takes shapes (C, 28, 28), (C, 32, 32) and (C, 64, 64); got {tuple(shape)}: resize, or use mlp for "
             "any shape"
         )
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    """Undo autocast's low precision, in which exponentials and sums over pixels lose the nats."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 _LIKELIHOOD_OF: dict[str, Callable[[Tensor], Distribution]] = {

@@ -13,7 +13,7 @@ from multirate.errors import UsageError
 from multirate.models.decoding import END, START, UNKNOWN, State
 from multirate.models.gaussian import positive_integers
 from multirate.models.packing import PackedWords, like, pack
-from multirate.terms import GaussianPosterior, Terms, diagonal_gaussian, gaussian_kl
+from multirate.terms import GaussianPosterior, Terms, at_least_float32, diagonal_gaussian, gaussian_kl
 
 # Words are scored in pieces of at most so many logits, which bounds the memory of a large batch without gradients.
 _LOGITS_AT_ONCE = 2**22
@@ -177,7 +177,7 @@ class LSTMVAE(nn.Module):
             MultirateError: as :meth:`encode`.
         """
         packed = pack(x, self.vocabulary_size)
-        return packed.padded(_at_least_float32(self.output(self._features(z, packed))), x.shape[1])
+        return packed.padded(at_least_float32(self.output(self._features(z, packed))), x.shape[1])
 
     def distortion(self, z: Tensor, x: Tensor) -> Tensor:
         """Return -log p(x|z), summed over the words and the end token.
@@ -227,7 +227,7 @@ class LSTMVAE(nn.Module):
         """Return the logits of every word at the posterior's mean, ``[B, T, V]``, as :meth:`decode` does."""
         packed = pack(x, self.vocabulary_size)
         features = self._features(self._posterior(packed)[0], packed)
-        return packed.padded(_at_least_float32(self.output(features)), x.shape[1])
+        return packed.padded(at_least_float32(self.output(features)), x.shape[1])
 
     def initial_state(self, z: Tensor) -> State:
         """Return the decoder's state before the first word, for latents ``[B, Z]``; see :mod:`.decoding`."""
@@ -242,11 +242,11 @@ class LSTMVAE(nn.Module):
             state: of :meth:`initial_state` or of the step before, each part ``[N, ...]``.
         """
         features, state = self.decoder.step(word, state)
-        return _at_least_float32(self.output(features)), state
+        return at_least_float32(self.output(features)), state
 
     def _posterior(self, packed: PackedWords) -> tuple[Tensor, Tensor]:
         features = self.encoder(packed.words)
-        return _at_least_float32(self.mean(features)), _at_least_float32(self.log_variance(features))
+        return at_least_float32(self.mean(features)), at_least_float32(self.log_variance(features))
 
     def _features(self, z: Tensor, packed: PackedWords) -> Tensor:
         if z.shape != (packed.lengths.shape[0], self.latents):
@@ -257,7 +257,7 @@ class LSTMVAE(nn.Module):
     def _distortion(self, z: Tensor, packed: PackedWords) -> Tensor:
         rows = max(_LOGITS_AT_ONCE // self.vocabulary_size, 1)
         pieces = zip(self._features(z, packed).split(rows), packed.words.data.split(rows), strict=True)
-        nats = [F.cross_entropy(_at_least_float32(self.output(h)), word, reduction="none") for h, word in pieces]
+        nats = [F.cross_entropy(at_least_float32(self.output(h)), word, reduction="none") for h, word in pieces]
         return packed.padded(torch.cat(nats)).sum(-1)
 
     def _drop_words(self, inputs: PackedSequence) -> PackedSequence:
@@ -342,8 +342,3 @@ def _lstm(inputs: int, hidden: int) -> nn.LSTM:
         for name, value in (("bias_ih_l0", 1.0), ("bias_hh_l0", 0.0)):
             layer.get_parameter(name)[hidden : 2 * hidden] = value
     return layer
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    """Undo autocast's low precision, in which sums over words lose the nats."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -77,6 +77,7 @@ def batch_posterior(terms: Terms, beta: float | Tensor, objective: str) -> Gauss
             f"{objective} needs the posterior of one Gaussian latent vector and the model gives none: have terms(x) "
             "fill posterior=GaussianPosterior(mean, log_variance, sample)"
         )
-    if terms.posterior.mean.shape[0] < 2:
-        raise UsageError(f"{objective} compares the examples of a batch and got 1; give it at least 2")
+    examples = terms.posterior.mean.shape[0]
+    if examples < 2:
+        raise UsageError(f"{objective} compares the examples of a batch and got {examples}; give it at least 2")
     return terms.posterior

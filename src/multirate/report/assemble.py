@@ -187,6 +187,8 @@ def _curve_section(run: RunFiles) -> Section:
     else:
         names = " and ".join([run.curve.label, *(baseline.label for baseline in run.baselines)])
         points = "; ".join(f"β {p['beta']:.3g}: {p['rate']:.1f}, {p['distortion']:.1f}" for p in _few(run.curve))
+        if run.curve.warnings:
+            blocks.append(Notice(tuple(f"Mind this: {message}." for message in run.curve.warnings)))
         blocks.append(
             Picture(
                 caption=f"Rate and distortion of {names}. Lower and further left is better.",

@@ -1,13 +1,10 @@
 """What a run's folder holds, as far as a report needs it; no torch, so nothing of the model."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from multirate.collapse import Collapse, collapse
 from multirate.comparison import Comparison, compare, families
@@ -15,6 +12,9 @@ from multirate.curve import Curve
 from multirate.errors import DataError, UsageError
 from multirate.fairness import incompatible
 from multirate.files import read_json
+from multirate.invariants import checked
+from multirate.reading import json_lines, reason
+from multirate.yamlfile import read_yaml
 
 # Of a run's folder, where the explorer lies.
 EXPLORER = "explorer/index.html"
@@ -71,7 +71,7 @@ def read_run(folder: Path, baselines: Sequence[Curve] = ()) -> RunFiles:
     measured = folder / "curve.json"
     if not measured.exists() and not (folder / "config.yaml").exists():
         raise DataError(f"{folder} holds no run; make one with `multirate train --out {folder}`")
-    curve = Curve.load(measured) if measured.exists() else None
+    curve = checked(Curve.load(measured)) if measured.exists() else None
     found = list(baselines) or [Curve.load(path) for path in sorted((folder / "baselines").glob("*.json"))]
     kept, comparisons, left_out = _compared(curve, found)
     if not found and (folder / "comparison.json").exists():
@@ -99,7 +99,10 @@ def _collapse(path: Path, curve: Curve) -> Collapse:
         kept = Collapse.load(path)
         if kept.betas == tuple(curve.betas.tolist()) and path.stat().st_mtime_ns >= _changed(path.parent):
             return kept
-    return collapse(curve)
+    try:
+        return collapse(curve)
+    except DataError as error:
+        raise DataError(f"{path.parent / 'curve.json'}: {error}") from error
 
 
 def _changed(folder: Path) -> int:
@@ -145,11 +148,9 @@ def _named(curve: Curve) -> str:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"cannot read {path} as YAML: {str(error).splitlines()[0]}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -166,12 +167,7 @@ def _sentences(path: Path) -> list[dict[str, Any]]:
 
 def _history(path: Path) -> list[dict[str, Any]]:
     """Read the lines that are whole; a run that was stopped may have left half of one."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
+    try:
+        return [line for line in json_lines(path) if isinstance(line, dict)] if path.exists() else []
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}; remove it") from error

@@ -1,7 +1,6 @@
 """Checkpoints that resume a run bit for bit: tensors and plain values only, written whole or not at all."""
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 
 from multirate.errors import TrainingError
 from multirate.files import write_atomic
+from multirate.torchfile import read_torch
 
 KEPT = 2
 
@@ -55,8 +55,8 @@ def load(path: Path) -> dict[str, Any]:
         TrainingError: if the file is not a whole checkpoint.
     """
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        state: Any = read_torch(path)
+    except (OSError, ValueError) as error:
         raise TrainingError(f"cannot read checkpoint {path}, it is damaged; {_REMEDY}") from error
     if not isinstance(state, dict) or "step" not in state:
         raise TrainingError(f"cannot read checkpoint {path}, it holds something else; {_REMEDY}")

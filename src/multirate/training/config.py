@@ -126,6 +126,27 @@ class TrainConfig:
             )
 
 
+def examples_a_step(config: TrainConfig, examples: int, processes: int) -> int:
+    """Return how many examples a step takes, over all processes together.
+
+    Args:
+        config: of the run.
+        examples: in the training data.
+        processes: of the run.
+
+    Raises:
+        UsageError: if the batch does not divide among the processes, or there is no example for each.
+    """
+    if config.batch_size % processes:
+        raise UsageError(
+            f"batch_size {config.batch_size} does not divide among {processes} processes; choose a multiple"
+        )
+    size = min(config.batch_size, examples - examples % processes)
+    if size < 1:
+        raise UsageError(f"cannot train on {examples} examples in {processes} processes; give at least one for each")
+    return size
+
+
 _KINDS: dict[str, tuple[type | UnionType, str]] = {
     "int": (int, "an integer"),
     "float": (int | float, "a number"),

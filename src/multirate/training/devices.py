@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multirate.errors import UsageError
+from multirate.errors import Terminated, UsageError
 from multirate.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -70,10 +70,28 @@ def accelerator_for(
             else:
                 os.environ[name] = value
     try:
+        if config.precision == "fp16" and accelerator.device.type == "cpu":
+            raise UsageError("precision fp16 needs a GPU: on a CPU nothing would be computed in it; choose bf16 or no")
         yield accelerator
     finally:
         if not others:
             AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def agreed(accelerator: "Accelerator", kind: type[KeyboardInterrupt] | None) -> type[KeyboardInterrupt] | None:
+    """Return the signal that has come to any process of a run; all of them ask at the same step.
+
+    Args:
+        accelerator: of the run.
+        kind: what has come to this one.
+    """
+    if accelerator.num_processes == 1:
+        return kind
+    import torch
+
+    kinds = (None, KeyboardInterrupt, Terminated)
+    own = torch.tensor([kinds.index(kind)], device=accelerator.device)
+    return kinds[int(accelerator.gather(own).max())]
 
 
 def _environment(device: str) -> dict[str, str]:

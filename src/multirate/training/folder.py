@@ -1,8 +1,11 @@
 """A run's folder: ``config.yaml``, ``metrics.jsonl``, ``checkpoints/`` and ``model/``."""
 
 import json
+import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -10,9 +13,12 @@ from typing import Any
 
 import yaml
 
-from multirate.errors import TrainingError, UsageError
-from multirate.files import write_atomic
+from multirate.errors import DataError, TrainingError, UsageError
+from multirate.files import append_line, write_atomic
+from multirate.locking import alone
+from multirate.reading import read_file, reason
 from multirate.training.config import TrainConfig
+from multirate.yamlfile import read_yaml
 
 LIBRARIES = ("multirate", "torch", "numpy", "accelerate")
 # Options that change neither weights nor metrics, so that a run may be resumed with others.
@@ -33,6 +39,19 @@ class RunFolder:
     def checkpoints(self) -> Path | None:
         """Where checkpoints go."""
         return None if self.path is None else self.path / "checkpoints"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder within a block, by the first of a run's processes for all of them.
+
+        Raises:
+            DataError: if another process works in it, or it cannot be written.
+        """
+        if self.path is None or os.environ.get("RANK", "0") != "0":
+            yield
+        else:
+            with alone(self.path):
+                yield
 
     def exists(self) -> bool:
         """Return whether a run was started here."""
@@ -71,8 +90,8 @@ class RunFolder:
         if self.path is None:
             return
         try:
-            stored = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            stored = read_yaml(self.path / "config.yaml")
+        except (OSError, DataError) as error:
             raise TrainingError(f"cannot read {self.path / 'config.yaml'}: choose another folder") from error
         if not isinstance(stored, dict):
             raise TrainingError(f"{self.path / 'config.yaml'} is empty or no record of a run; choose another folder")
@@ -88,10 +107,13 @@ class RunFolder:
                 raise TrainingError(f"cannot resume {self.path}: {difference}; use the same or choose another folder")
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add one line to ``metrics.jsonl``."""
+        """Add one line to ``metrics.jsonl``.
+
+        Raises:
+            DataError: if the file cannot be written; it is then as it was.
+        """
         if self.path is not None:
-            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(self.path / "metrics.jsonl", json.dumps(line))
 
     def truncate(self, step: int) -> list[dict[str, Any]]:
         """Drop the lines of ``metrics.jsonl`` after ``step``, one that was being written, and those without a step.
@@ -103,15 +125,19 @@ class RunFolder:
             The lines that stay.
 
         Raises:
-            DataError: if the file cannot be written.
+            DataError: if the file cannot be read or written.
         """
         if self.path is None or not (self.path / "metrics.jsonl").exists():
             return []
         kept = []
-        for text in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        try:
+            before = read_file(self.path / "metrics.jsonl").decode("utf-8", "replace")
+        except OSError as error:
+            raise DataError(f"cannot read {self.path / 'metrics.jsonl'}: {reason(error)}; remove it") from error
+        for text in before.splitlines():
             try:
                 line = json.loads(text)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 break
             reached = line.get("step") if isinstance(line, dict) else None
             if not isinstance(reached, int):
@@ -119,7 +145,9 @@ class RunFolder:
             if reached > step:
                 break
             kept.append(line)
-        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        after = "".join(json.dumps(line) + "\n" for line in kept)
+        if after != before:
+            write_atomic(self.path / "metrics.jsonl", after)
         return kept
 
 

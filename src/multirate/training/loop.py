@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from multirate.saving import DESCRIPTION, built_in
 from multirate.saving import save as save_model
 from multirate.seeding import preserved_rng
 from multirate.training.config import TrainConfig
-from multirate.training.devices import accelerator_for
+from multirate.training.devices import accelerator_for, agreed
+from multirate.training.finite import LARGE_VALUE
 from multirate.training.folder import RunFolder, commit, versions
 from multirate.training.interrupt import deferred_interrupt
-from multirate.training.objective import check_terms
+from multirate.training.objective import check_single_examples, check_terms
 from multirate.training.progress import TrainingProgress
-from multirate.training.session import LARGE_VALUE, Session
+from multirate.training.session import Session
 from multirate.training.tracking import FOLDER as TRACKING
 from multirate.training.tracking import Pictures, Tracking, check_trackers
 from multirate.training.variance import optimal_variance
@@ -109,8 +111,10 @@ def fit(
     Raises:
         UsageError: if an option is unknown or cannot be right, or ``out`` holds a run and ``resume`` is False.
         TrainingError: if the loss or the weights become non-finite, or the run in ``out`` is a different one.
-        DataError: if data cannot be read or the folder cannot be written.
-        KeyboardInterrupt: on Ctrl-C, after the step and its checkpoint are done; a second Ctrl-C stops at once.
+        DataError: if data cannot be read, or the folder cannot be written or is in use by another process.
+        KeyboardInterrupt: on Ctrl-C, after the step and its checkpoint are done (of several processes: at the next
+            line of metrics); a second Ctrl-C stops at once.
+        Terminated: likewise on SIGTERM, unless somebody else handles it; a KeyboardInterrupt too.
     """
     config = _configure(config, options)
     source = as_source(data)
@@ -122,9 +126,10 @@ def fit(
     folder = RunFolder(out)
     check_trackers(trackers, folder.path)
     logs = None if folder.path is None else folder.path / TRACKING
-    with accelerator_for(config, trackers, logs) as accelerator, preserved_rng():
+    with folder.held(), accelerator_for(config, trackers, logs) as accelerator, preserved_rng():
         if accelerator.device.type == "cpu":
             keep_freed_memory()
+        check_single_examples(model, source, config, accelerator.num_processes)
         session = Session(model, source, validation, config, folder, accelerator)
         document = _describe(model, source, config, session.resolved(), record)
         going_on = resume and folder.exists()
@@ -157,9 +162,12 @@ def _run(session: Session, tracking: Tracking, *, shown: bool) -> None:
     modes = [(module, module.training) for module in session.model.modules()]
     if not session.model.training:
         session.model.train()
+    # Several processes agree to stop where they meet anyway.
+    several = session.accelerator.num_processes > 1
+    agree = partial(agreed, session.accelerator)
     bar = TrainingProgress(steps=session.steps, epochs=session.config.epochs, done=session.step, shown=shown)
     try:
-        with bar, deferred_interrupt() as interrupted:
+        with bar, deferred_interrupt(agree=agree) as stop_if_asked:
             while session.step < session.steps:
                 session.take_step()
                 bar.advance(session.step, session.epoch)
@@ -170,15 +178,16 @@ def _run(session: Session, tracking: Tracking, *, shown: bool) -> None:
                 if session.epoch_is_done():
                     session.validate()
                     _show_validation(session, bar, tracking)
+                session.whole = True
                 if session.checkpoint_is_due():
                     session.save_checkpoint()
-                if interrupted():
-                    raise KeyboardInterrupt
+                if not several or session.log_is_due():
+                    stop_if_asked()
     except KeyboardInterrupt as stop:
         if session.folder.path is None or not session.whole:
             raise
         session.save_checkpoint()
-        raise KeyboardInterrupt(
+        raise type(stop)(
             f"stopped after step {session.step} of {session.steps}; "
             f"go on with --resume (resume=True) in {session.folder.path}"
         ) from stop

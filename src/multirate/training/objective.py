@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from multirate.errors import UsageError
 from multirate.objectives import DistortionWeighted, Objective, by_name, couples_examples
 from multirate.objectives.names import POSTERIOR_OBJECTIVES
 from multirate.seeding import generator, seeded
-from multirate.training.config import TrainConfig
+from multirate.training.config import TrainConfig, examples_a_step
 from multirate.wrapper import MultiRate, evaluating, terms_at
 
 # Steps that share one stratified draw where a step has one beta: together they cover the whole range.
@@ -90,6 +92,38 @@ def check_terms(model: nn.Module, source: Source, config: TrainConfig) -> None:
             f"objective {config.objective} needs the posterior of one Gaussian latent vector, which "
             f"{type(base).__name__}.terms(x) does not give; let it fill Terms.posterior, or choose objective beta-vae"
         )
+
+
+def check_single_examples(model: nn.Module, source: Source, config: TrainConfig, processes: int) -> None:
+    """Try a copy of a model with BatchNorm on a batch of one, if that is what a process gets.
+
+    Args:
+        model: plain or multi-rate; left as it was.
+        source: training data.
+        config: of the run.
+        processes: of the run.
+
+    Raises:
+        UsageError: if a BatchNorm cannot: it has one value a channel, whose variance is 0.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if examples_a_step(config, len(source), processes) > processes or not norms:
+        return
+    tried, x = copy.deepcopy(model), source.batch(torch.zeros(1, dtype=torch.int64))
+    if not tried.training:
+        tried.train()
+    like = next(p for p in tried.parameters() if p.is_floating_point())
+    x = x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+    try:
+        with torch.no_grad(), seeded(config.seed, "probe"):
+            terms_at(tried, x, model.beta_range.low if isinstance(model, MultiRate) else None)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "a BatchNorm cannot train on a batch of one example: it takes the variance of one value a channel; give "
+            "batch_size of at least 2 for each process, and as many examples"
+        ) from error
 
 
 def one_beta_a_step(model: nn.Module, objective: Objective) -> bool:

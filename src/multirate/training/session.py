@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from multirate.data.source import Source
-from multirate.errors import DivergenceError, TrainingError, UsageError
-from multirate.seeding import generator, seed_globally, seeded
+from multirate.errors import DivergenceError, TrainingError
+from multirate.seeding import generator, seed_globally
 from multirate.training import checkpoint
 from multirate.training.clock import Clock
-from multirate.training.config import TrainConfig
+from multirate.training.config import TrainConfig, examples_a_step
+from multirate.training.finite import REMEDY, Watch, about_batch, first_row_not_finite
 from multirate.training.folder import RunFolder
 from multirate.training.noise import noise_of_step
 from multirate.training.objective import (
@@ -28,13 +28,11 @@ from multirate.training.objective import (
 from multirate.training.optimizer import optimizer_for, response_learning_rate
 from multirate.training.schedules import halvings, kl_weight, learning_rate_factor, warmup_steps
 from multirate.training.spectral import SpectralPenalty
-from multirate.wrapper import MultiRate, evaluating, terms_at
+from multirate.training.validation import measure
+from multirate.wrapper import MultiRate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-# Data this large make squared errors that swamp every rate.
-LARGE_VALUE = 20.0
 
 
 class Session:
@@ -71,11 +69,12 @@ class Session:
         self.history: list[dict[str, Any]] = []
         self.validation_history: list[dict[str, Any]] = []
         self.whole = True
-        self.batch_size = _batch_size(config, len(source), accelerator.num_processes)
+        self.batch_size = examples_a_step(config, len(source), accelerator.num_processes)
         self.steps_per_epoch = len(source) // self.batch_size
         self.steps = config.epochs * self.steps_per_epoch
         self._warmup = warmup_steps(config, self.steps)
         self._window: list[Tensor] = []
+        self._norms: list[Tensor] = []
         self._order: tuple[int, Tensor] | None = None
         self._last_checkpoint: str | None = None
         self.clock = Clock()
@@ -92,6 +91,7 @@ class Session:
         if config.compile:
             module.compile()
         self._module, self._optimizer = accelerator.prepare(module, optimizer)
+        self._watch = Watch(self.model, optimizer)
         self._spectral: SpectralPenalty | None = None
         if config.spectral_regularization:
             base = model.base if isinstance(model, MultiRate) else model
@@ -135,12 +135,13 @@ class Session:
             loss = loss + self.config.spectral_regularization * self._spectral()
         self.accelerator.backward(loss)
         if self.config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self._module.parameters(), self.config.clip_norm)
+            norm = self.accelerator.clip_grad_norm_(self._module.parameters(), self.config.clip_norm)
+            if self.accelerator.scaler is None:  # which leaves out steps whose gradient is not finite
+                self._norms.append(norm.detach())
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._window.append(torch.stack([loss, rate.mean(), distortion.mean()]).detach())
         self.step += 1
-        self.whole = True
 
     def log_is_due(self) -> bool:
         """Return whether a line of metrics is due."""
@@ -162,10 +163,11 @@ class Session:
             The line.
 
         Raises:
-            DivergenceError: if one of the losses was not finite.
+            DivergenceError: if a loss or a gradient since the last line, or a weight, is not finite.
         """
-        loss, rate, distortion = self._finite_window().mean(0).tolist()
+        loss, rate, distortion = self._finite().mean(0).tolist()
         self._window.clear()
+        self._norms.clear()
         line = {
             "split": "train",
             **self._where(),
@@ -193,16 +195,18 @@ class Session:
             served = self.model.beta_range
             weights = sorted(served.grid(self.config.validation_betas).tolist(), key=served.beta_of)
             betas = [served.beta_of(weight) for weight in weights]
-        sums = torch.zeros(len(betas), 2, dtype=torch.float64, device=self.accelerator.device)
-        with evaluating(self.model):
-            for index, first in enumerate(range(0, len(validation), self.batch_size)):
-                chosen = torch.arange(first, min(first + self.batch_size, len(validation)))
-                x = self._to_device(validation.batch(chosen))
-                for row, weight in enumerate(weights):
-                    with seeded(self.config.seed, "validation", index):
-                        terms = terms_at(self.model, x, weight)
-                    sums[row] += torch.stack([terms.rate.sum(), terms.distortion.sum()])
-        for beta, (rate, distortion) in zip(betas, (sums / len(validation)).tolist(), strict=True):
+        try:
+            found = measure(
+                self.model,
+                validation,
+                weights,
+                seed=self.config.seed,
+                batch_size=self.batch_size,
+                to_device=self._to_device,
+            )
+        except DivergenceError as error:
+            raise DivergenceError(f"not finite after step {self.step}: {error}{self._kept()}") from error
+        for beta, (rate, distortion) in zip(betas, found, strict=True):
             line = {
                 "split": "validation",
                 **self._where(),
@@ -212,9 +216,6 @@ class Session:
                 "objective": distortion + beta * rate,
                 **self.clock.line(),
             }
-            if not math.isfinite(line["objective"]):
-                what = f"the validation objective is not finite after step {self.step}"
-                raise DivergenceError(f"{what}, {self._remedy()}")
             self.validation_history.append(line)
             self._append(line)
 
@@ -230,17 +231,13 @@ class Session:
         """Write a checkpoint, unless the run keeps nothing.
 
         Raises:
-            DivergenceError: if a loss since the last line, or a weight, is not finite.
+            DivergenceError: if a loss or a gradient since the last line, or a weight, is not finite.
             DataError: if the file cannot be written.
         """
         if self.folder.checkpoints is None:
             return
-        if self._window:
-            self._finite_window()
+        self._finite()
         state = self.model.state_dict()
-        for name, value in self.model.named_parameters():
-            if not bool(torch.isfinite(value).all()):
-                raise DivergenceError(f"{name} is not finite after step {self.step}, {self._remedy()}")
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -323,12 +320,15 @@ class Session:
         return self._batch_of(self.step)
 
     def _batch_of(self, step: int) -> Tensor:
+        return self._to_device(self.source.batch(self._chosen(step)))
+
+    def _chosen(self, step: int) -> Tensor:
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
             order = torch.randperm(len(self.source), generator=generator(self.config.seed, "order", epoch))
             self._order = epoch, order
         chosen = self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
-        return self._to_device(self.source.batch(self._share(chosen)))
+        return self._share(chosen)
 
     def _betas(self, n: int) -> Tensor:
         if not isinstance(self.model, MultiRate):
@@ -352,29 +352,40 @@ class Session:
             return x.to(self.accelerator.device, self._dtype, memory_format=torch.channels_last)
         return x.to(self.accelerator.device, self._dtype)
 
-    def _finite_window(self) -> Tensor:
-        values: Tensor = self.accelerator.reduce(torch.stack(self._window), reduction="mean")
-        values = values.cpu().double()
-        finite = values.isfinite().all(dim=1)
-        if not bool(finite.all()):
-            row = int(finite.int().argmin())
-            step = self.step - len(self._window) + row
-            low, high = (float(end) for end in torch.aminmax(self._batch_of(step)))
-            raise DivergenceError(
-                f"the loss is {values[row, 0].item()} at step {step + 1} ({self._beta_in_words()}), "
-                f"on a batch with values from {low:g} to {high:g}, {self._remedy(max(-low, high))}"
-            )
+    def _finite(self) -> Tensor:
+        """Return losses, rates and distortions since the last line, ``[N, 3]``, if they and the weights are finite."""
+        values, start = torch.zeros(0, 3), self.step - len(self._window)
+        if self._window:
+            values = self.accelerator.reduce(torch.stack(self._window), reduction="mean").cpu().double()
+        loss = first_row_not_finite(values)
+        if self._norms:
+            norms = torch.stack(self._norms).cpu()
+            gradient = first_row_not_finite(norms[:, None])
+            if gradient is not None and (loss is None or self.step - len(norms) + gradient < start + loss):
+                step = self.step - len(norms) + gradient
+                raise self._diverged(f"the norm of the gradient is {norms[gradient].item()}", step)
+        where = self._watch.not_finite()
+        if loss is not None:
+            with_it = "" if where is None else f", and {where} is not finite now"
+            raise self._diverged(f"the loss is {values[loss, 0].item()}", start + loss, with_it)
+        if where is not None:
+            since = "" if self.step == 0 else ": a gradient was not finite, or so large that its square is not"
+            what = f"{where} is not finite after step {self.step} ({self._beta_in_words()}){since}"
+            raise DivergenceError(f"{what}, so the run cannot go on: {REMEDY}{self._kept()}")
         return values
+
+    def _diverged(self, what: str, step: int, more: str = "") -> DivergenceError:
+        about, remedy = about_batch(self._batch_of(step), self._chosen(step).tolist())
+        where = f"{what} at step {step + 1} ({self._beta_in_words()}){more}, {about}"
+        return DivergenceError(f"{where}, so the run cannot go on: {remedy}{self._kept()}")
 
     def _beta_in_words(self) -> str:
         if isinstance(self.model, MultiRate):
             return f"{self.model.beta_range.name} in {self.model.beta_range}"
         return f"beta {self.config.beta:g}"
 
-    def _remedy(self, magnitude: float = 0.0) -> str:
-        kept = "" if self._last_checkpoint is None else f"; the last good checkpoint is {self._last_checkpoint}"
-        scale = "divide the data by a scale=..., " if magnitude > LARGE_VALUE else ""
-        return f"so the run cannot go on: {scale}lower learning_rate or set clip_norm{kept}"
+    def _kept(self) -> str:
+        return "" if self._last_checkpoint is None else f"; the last good checkpoint is {self._last_checkpoint}"
 
     def _where(self) -> dict[str, int]:
         return {"step": self.step, "epoch": self.epoch}
@@ -382,14 +393,3 @@ class Session:
     def _append(self, line: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             self.folder.append(line)
-
-
-def _batch_size(config: TrainConfig, examples: int, processes: int) -> int:
-    if config.batch_size % processes:
-        raise UsageError(
-            f"batch_size {config.batch_size} does not divide among {processes} processes; choose a multiple"
-        )
-    size = min(config.batch_size, examples - examples % processes)
-    if size < 1:
-        raise UsageError(f"cannot train on {examples} examples in {processes} processes; give at least one for each")
-    return size

@@ -17,6 +17,7 @@ from multirate.experiments.reproduce.running import Board, outcomes
 from multirate.experiments.reproduce.selection import best, on_validation, score
 from multirate.experiments.reproduce.tasks import Task
 from multirate.experiments.reproduce.writing import write
+from multirate.locking import alone
 from multirate.merging import merge
 
 
@@ -51,13 +52,20 @@ def run_recipe(
     Raises:
         UsageError: if the scale is unknown, ``jobs`` is below 1, or the recipe contradicts itself.
         TrainingError: if members failed, with the reason of each; the others are done.
+        DataError: if another process is at the same recipe and scale in this folder, or it cannot be written.
     """
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1; got {jobs}")
     out = Path(out) if executor is None else Path(out).resolve()
     arms = arms_of(recipe, scale)
     tasks = plan(arms, out, data_dir=data_dir, progress=progress and jobs == 1 and executor is None)
-    work = _Work(candidates_of(arms), jobs, executor, say)
+    with alone(out / recipe.name / scale):
+        return _run(recipe, scale, out, arms, tasks, _Work(candidates_of(arms), jobs, executor, say))
+
+
+def _run(
+    recipe: Recipe, scale: Scale, out: Path, arms: tuple[Arm, ...], tasks: Mapping[str, Task], work: "_Work"
+) -> Results:
     order = waves({name: task.member for name, task in tasks.items()})
     work.do(f"{recipe.name} at scale {scale}", [[tasks[name] for name in wave] for wave in order])
     chosen, scores = _choose(arms, tasks, work)

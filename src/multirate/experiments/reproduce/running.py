@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
-from multirate.experiments.parallel import in_processes
+from multirate.experiments.parallel import KILLED, in_processes
 from multirate.experiments.reproduce.records import steps_of
 from multirate.experiments.reproduce.tasks import Outcome, Task, run_task
 
@@ -40,8 +40,7 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
             left.discard(outcome.name)
             yield outcome
     except BrokenExecutor:
-        reason = "a process was killed, most likely for want of memory; use fewer --jobs"
-        yield from (Outcome(name=name, failure=reason) for name in sorted(left))
+        yield from (Outcome(name=name, failure=KILLED) for name in sorted(left))
 
 
 class _Job:

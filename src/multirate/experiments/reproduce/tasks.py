@@ -2,8 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from multirate.experiments.reproduce.records import (
     trained,
 )
 from multirate.experiments.spec import RunSpec
+from multirate.locking import alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +122,8 @@ def run_task(task: Task) -> Outcome:
     started = time.monotonic()
     failure, diverged = None, False
     try:
-        with _alone(task.folder):
+        # Another recipe may train the same run, or a process that outlived its parent.
+        with alone(task.folder, wait=True):
             _train(task)
             for evaluation in task.missing:
                 _measure(task, evaluation)
@@ -163,21 +163,6 @@ def _measure(task: Task, evaluation: Evaluation) -> None:
         progress=task.progress,
     )
     curve.save(task.measured(evaluation))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait for another process that works on the same run, such as one that outlived its parent.
-
-    Where the system or its file system has no such locks, nothing is waited for.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        with suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _in_a_line(error: Exception) -> str:

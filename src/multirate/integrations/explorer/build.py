@@ -12,8 +12,8 @@ from torch import nn
 from multirate.curve import Curve, FloatArray
 from multirate.data import Source
 from multirate.errors import ConversionError, UsageError
-from multirate.experiments.building import load_data
-from multirate.experiments.run import FinishedRun, first_examples, read_curve
+from multirate.experiments.building import first_examples, load_data
+from multirate.experiments.run import FinishedRun, read_curve
 from multirate.experiments.sentences import Writer, open_writer
 from multirate.files import staged, write_atomic, write_json
 from multirate.inference import base_of

@@ -4,13 +4,16 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from multirate.data.download import announce, cache_folder
+from multirate.data.unpacking import UNREADABLE, open_tar
 from multirate.errors import DataError, UsageError
 from multirate.files import write_atomic
+from multirate.reading import open_file
 
 RUNTIME_VARIABLE = "MULTIRATE_ONNXRUNTIME_WEB"
 REGISTRY_VARIABLES = ("npm_config_registry", "NPM_CONFIG_REGISTRY")
@@ -141,26 +144,31 @@ def _from_archive(path: Path, release: Release) -> dict[str, bytes]:
     """Read the members of an archive by their exact names: whatever else it holds is not looked at."""
     kind, _, expected = release.checksum.partition(":")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if hashlib.file_digest(file, kind).hexdigest() != expected:
                 raise DataError(
                     f"{path} is not the archive of onnxruntime-web {release.version} ({release.checksum[:19]}...); "
                     "remove it, and get that version"
                 )
-        with tarfile.open(path, "r:gz") as archive:
-            return {name: _read(archive, f"package/{m.source}", path) for name, m in release.members.items()}
-    except (OSError, EOFError, tarfile.TarError) as error:
+        found: dict[str, bytes] = {}
+        names = {f"package/{member.source}": name for name, member in release.members.items()}
+        with ExitStack() as stack:
+            archive = open_tar(path, stack)
+            for member in archive:
+                if member.name in names:
+                    found[names[member.name]] = _read(archive, member, path)
+        for source, name in names.items():
+            if name not in found:
+                raise DataError(f"{path} holds no {source}; get onnxruntime-web's own archive")
+        return found
+    except UNREADABLE as error:
         raise DataError(f"cannot read {path}: {error}; get onnxruntime-web {release.version} again") from error
 
 
-def _read(archive: tarfile.TarFile, name: str, path: Path) -> bytes:
-    try:
-        member = archive.getmember(name)
-    except KeyError as error:
-        raise DataError(f"{path} holds no {name}; get onnxruntime-web's own archive") from error
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
     content = archive.extractfile(member) if member.isreg() and member.size <= _LARGEST else None
     if content is None:
-        raise DataError(f"{name} in {path} is no plain file; get onnxruntime-web's own archive")
+        raise DataError(f"{member.name} in {path} is no plain file; get onnxruntime-web's own archive")
     return content.read()
 
 
