@@ -80,7 +80,7 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 
-# Each of them alone: make torture-fuzz. What they found is in docs/reliability.md.
+# Each of them alone: make torture-fuzz. Each writes torture/results/NAME.json.
 TORTURE := server requests mapped members fuzz kills mutants
 
 torture: $(TORTURE:%=torture-%)
