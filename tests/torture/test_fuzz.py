@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -67,8 +68,9 @@ def outside(path: Path) -> None:
 
 
 def beside_the_root(path: Path) -> None:
-    Path(f"/tmp/multirate-fuzz-{os.getpid()}").touch()
-    Path(f"/tmp/multirate-fuzz-{os.getpid()}").unlink()
+    made = Path(tempfile.gettempdir()) / f"multirate-fuzz-{os.getpid()}"
+    made.touch()
+    made.unlink()
 
 
 def unpickling(path: Path) -> None:
