@@ -37,6 +37,8 @@ _BLIND = 0.25
 _CORPUS = 400
 # Lines are watched for so many inputs of a reader, and for every fourth after them: watching takes most of the time.
 _TRACED = 200
+# What takes longer to read, a bomb, is not damaged further.
+_QUICK = 0.05
 _MEMORY = Path("/dev/shm")
 # A process that says nothing for so long hangs where no alarm reaches it.
 _SILENCE = 3 * PATIENCE
@@ -99,7 +101,7 @@ class Fuzzer:
             theirs.close()
             number, silent = start, False
             try:
-                while ours.poll(_SILENCE):
+                while ours.poll(_SILENCE) or ours.poll(_SILENCE):
                     trial: Trial = ours.recv()
                     self._note(trial)
                     number = trial.number + 1
@@ -167,11 +169,11 @@ def _work(reader: Reader, seed: int, start: int, count: int, place: Path, pipe: 
         _lay(reader, target, path, content, kind)
         traced = number < _TRACED or number % 4 == 0
         verdict = oracle.judge(reader.read, path, strict=number % 2 == 1, traced=traced)
-        if traced and verdict.outcome == "hang":  # perhaps of the tracing alone
+        if verdict.outcome == "hang":  # perhaps of the tracing alone, or the process was stopped for a while
             verdict = oracle.judge(reader.read, path, strict=number % 2 == 1, traced=False)
         if kind == "valid" and verdict.outcome != "read":
             verdict = replace(verdict, fault=verdict.fault or "a valid file was refused")
-        if verdict.is_new and content is not None and len(content) <= LARGEST:
+        if verdict.is_new and content is not None and len(content) <= LARGEST and verdict.seconds < _QUICK:
             _CORPORA.setdefault(reader.name, []).append(content)
         pipe.send(Trial(number, verdict, content if verdict.fault else None))
     pipe.close()
