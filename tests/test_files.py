@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from multirate.errors import DataError
-from multirate.files import append_line, read_json, staged, sweep_stale, write_atomic, write_json
+from multirate.files import append_line, read_json, remove, staged, sweep_stale, write_atomic, write_json
 
 
 @pytest.mark.parametrize(
@@ -259,3 +259,13 @@ def test_what_is_being_written_would_be_swept(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError), staged(tmp_path / "out", last="index") as place:
         (place / "index").touch()
     assert seen == [True, False] * 2
+
+
+def test_a_file_that_cannot_be_removed_is_one_clear_error(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=r"cannot write .*folder: .*; "):
+        remove(tmp_path / "folder")
+    remove(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    remove(tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

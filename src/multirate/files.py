@@ -192,6 +192,21 @@ def cannot_write(path: str | Path, error: OSError) -> DataError:
     return DataError(f"cannot write {path}: {error.strerror or error}; {remedy}")
 
 
+def remove(path: str | Path) -> None:
+    """Remove a file, if it is there.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: if it cannot be removed, with the reason of the operating system.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def write_json(path: str | Path, value: Any) -> Path:
     """Write ``value`` as indented JSON, atomically; NaN and infinity are refused.
 

@@ -8,7 +8,7 @@ from multirate.comparison import Comparison, compare, families
 from multirate.curve import Curve
 from multirate.errors import UsageError
 from multirate.experiments.run import read_curve
-from multirate.files import write_json
+from multirate.files import remove, write_json
 
 
 def compare_run(run: Path, baselines: Sequence[Path]) -> list[Comparison]:
@@ -46,7 +46,7 @@ def keep_baselines(run: Path, curves: Sequence[Curve]) -> None:
     """Replace the baselines in a run's folder."""
     folder = run / "baselines"
     for old in folder.glob("*.json"):
-        old.unlink()
+        remove(old)
     for index, curve in enumerate(curves):
         curve.save(folder / f"{index:02d}-{_slug(curve.label)}.json")
 

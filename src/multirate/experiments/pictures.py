@@ -13,6 +13,7 @@ from multirate.experiments.collapse import stale, write_collapse
 from multirate.experiments.run import FinishedRun, read_curve
 from multirate.experiments.sentence_tables import SENTENCES, write_sentences
 from multirate.experiments.spec import VOCABULARY
+from multirate.files import remove
 from multirate.images import prior_samples, reconstructions
 from multirate.inference import base_of, weight_of
 from multirate.report.assemble import write_report
@@ -102,7 +103,7 @@ def draw_curves(
         drawn["training"] = training(files.history)
     for pattern in ("gaps*.png", "measures.png", "group_rates.png", *(f"{name}.png" for name in LATENTS)):
         for old in (folder / "figures").glob(pattern):
-            old.unlink()
+            remove(old)
     return [save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()]
 
 

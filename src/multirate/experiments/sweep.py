@@ -12,7 +12,7 @@ from multirate.experiments.building import load_data
 from multirate.experiments.parallel import KILLED, in_processes
 from multirate.experiments.run import evaluate_run, open_run, train
 from multirate.experiments.spec import RunSpec
-from multirate.files import write_json
+from multirate.files import remove, write_json
 from multirate.invariants import log_warnings
 from multirate.locking import alone
 from multirate.merging import merge
@@ -124,7 +124,7 @@ def _finish(curves: Sequence[Curve], failures: dict[float, str], out: Path, labe
         merged.save(out / "curve.json")
         merged.save_csv(out / "curve.csv")
     if merged is not None and not failures:
-        (out / FAILURES).unlink(missing_ok=True)
+        remove(out / FAILURES)
         return merged
     write_json(out / FAILURES, {repr(float(beta)): reason for beta, reason in failures.items()})
     reasons = "; ".join(f"beta {beta:g}: {reason}" for beta, reason in [*failures.items()][:_SHOWN])

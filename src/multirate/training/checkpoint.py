@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from multirate.errors import TrainingError
-from multirate.files import write_atomic
+from multirate.files import remove, write_atomic
 from multirate.torchfile import read_torch
 
 KEPT = 2
@@ -33,7 +33,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     torch.save(state, buffer)
     path = write_atomic(folder / f"step-{step:09d}.pt", buffer.getvalue())
     for old in _files(folder)[:-KEPT]:
-        old.unlink(missing_ok=True)
+        remove(old)
     return path
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from multirate.curve import Curve
 from multirate.errors import UsageError
 from multirate.experiments.reproduce.recipe import Claim, Measured, Recipe, Results
-from multirate.files import write_atomic, write_json
+from multirate.files import remove, write_atomic, write_json
 from multirate.report.style import save
 from multirate.training.folder import commit, versions
 
@@ -177,7 +177,7 @@ def _write_curves(results: Results, folder: Path) -> dict[str, str]:
             written[f"{place}.json"] = f"{panel}: {label}, seed {seed}"
     for path in folder.glob("*.json"):
         if path.name not in written:
-            path.unlink()
+            remove(path)
     return written
 
 
