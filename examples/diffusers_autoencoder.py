@@ -247,9 +247,7 @@ def _encoded(model: mr.MultiRate, x: Tensor, beta: float) -> Tensor:
 def strips(model: mr.MultiRate, x: Tensor) -> Figure:
     """Draw images and their reconstructions, a row a beta."""
     rows, inputs = (torch.as_tensor(row) / 2 + 0.5 for row in (reconstructions(model, x, SHOWN), x))
-    figure = image_grid(rows.numpy(), SHOWN, inputs=inputs.numpy())
-    figure.get_layout_engine().set(rect=(0.05, 0, 0.95, 1))  # room for betas such as 1e-07
-    return figure
+    return image_grid(rows.numpy(), SHOWN, inputs=inputs.numpy())
 
 
 def write(

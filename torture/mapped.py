@@ -22,7 +22,7 @@ from multirate.data import Source
 from torture.shared import record
 
 SHAPE = (28, 28)
-# Seconds between two looks at the memory.
+# Seconds between two looks at the memory from the thread.
 PERIOD = 0.1
 # Of the batches, the part before which memory is still being taken for the first time, by libraries and allocator.
 WARM = 0.2
@@ -49,7 +49,7 @@ def anonymous_memory() -> float:
 
 
 class Watch:
-    """Looks at the process's memory, from a thread, for as long as a block lasts.
+    """Looks at the process's memory at every batch, and from a thread between them, for as long as a block lasts.
 
     Args:
         source: whose batches are counted meanwhile.
@@ -59,8 +59,9 @@ class Watch:
         self.looks: list[tuple[float, float, int]] = []
         self.batches = 0
         self._source, self._batch = source, source.batch
+        self._start = time.perf_counter()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Watch":
         self._source.batch = self._counted  # type: ignore[method-assign]  # for the block
@@ -74,12 +75,15 @@ class Watch:
 
     def _counted(self, indices: torch.Tensor) -> torch.Tensor:
         self.batches += 1
+        self._look()
         return self._batch(indices)
 
     def _look(self) -> None:
-        start = time.perf_counter()
+        self.looks.append((time.perf_counter() - self._start, anonymous_memory(), self.batches))
+
+    def _watch(self) -> None:
         while not self._over.wait(PERIOD):
-            self.looks.append((time.perf_counter() - start, anonymous_memory(), self.batches))
+            self._look()
 
     def summary(self) -> dict[str, float]:
         """Return megabytes at the start, when warm, at the end and at the peak, and growth and slope once warm."""

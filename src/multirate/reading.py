@@ -49,9 +49,10 @@ def read_file(path: str | Path, limit: int | None = None) -> bytes:
         OSError: as :func:`open_file`, and if the file is too long.
     """
     with open_file(path) as file:
-        if limit is not None and os.fstat(file.fileno()).st_size > limit:
+        size = os.fstat(file.fileno()).st_size
+        if limit is not None and size > limit:
             raise OSError(errno.EFBIG, f"it is too long, over {limit:,} bytes", str(path))
-        return file.read() if limit is None else file.read(limit)
+        return file.read() if limit is None else file.read(size)
 
 
 def read_lines(path: str | Path) -> list[str]:

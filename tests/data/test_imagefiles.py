@@ -273,6 +273,20 @@ def test_blank_images_that_unpack_to_far_more_than_is_stored_are_refused(tmp_pat
         load(unpacked(tmp_path / "folder", {f"{i}.png": stream.getvalue() for i in range(10)}))
 
 
+def test_a_chunk_that_says_it_has_gigabytes_takes_no_memory(tmp_path):
+    content = FLAT["03.png"]
+    start = content.index(b"IDAT") - 4
+    content = content[:start] + b"\xff\xff\xff\x00" + content[start + 4 :]
+    whole = all_of(load(unpacked(tmp_path / "whole", FLAT)))
+    folder = unpacked(tmp_path / "folder", FLAT | {"03.png": content})
+    tracemalloc.start()
+    try:
+        assert torch.equal(all_of(load(folder)), whole)
+        assert tracemalloc.get_traced_memory()[1] < 1e7
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_large_image_is_the_same_in_strips(tmp_path, monkeypatch):
     folder = unpacked(tmp_path / "folder", FLAT)
     whole = all_of(load(folder))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import multirate as mr
 from multirate.data import load
@@ -213,3 +214,21 @@ def test_loader_options_are_read_as_yaml() -> None:
     assert spec.loader_options() == {"binarize": "none", "size": 32, "key": "images", "split_seed": 3}
     with pytest.raises(UsageError, match="name=value"):
         RunSpec(data_options=("size",))
+
+
+WRONG_RUNS = {
+    "text as a number": ({"start": "a", "preserve_at": "0.5"}, "preserve_at is '0.5'"),
+    "a number as text": ({"data": 3}, "data is 3"),
+    "a truth value as a count": ({"latents": True}, "latents is True"),
+    "widths of text": ({"model": "mlp", "hidden": ["a"]}, "hidden is 'a'"),
+    "another likelihood": ({"likelihood": "cauchy"}, "likelihood is 'cauchy'"),
+    "no number": ({"beta": float("nan")}, "beta must be positive and finite"),
+    "an unknown option": ({"betas": 3}, "'betas' is no option of a run"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_RUNS.values(), ids=WRONG_RUNS.keys())
+def test_a_record_with_values_of_other_types_is_one_clear_error(tmp_path, options, message):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"run": options, "training": {}}))
+    with pytest.raises(DataError, match=message):
+        open_run(tmp_path)

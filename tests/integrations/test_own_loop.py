@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch.optim.lr_scheduler import LambdaLR
 
 import multirate as mr
@@ -34,6 +35,13 @@ def small(response="default"):
     with seeded(0):
         vae = mr.models.mlp(shape=(1, 8, 8), latents=4, hidden=(16,))
     return mr.convert(vae, mr.BetaRange(0.01, 10.0), response=response)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """Accelerate keeps its choice of device and precision for the life of a process; later tests choose their own."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

@@ -181,6 +181,7 @@ def hostile_explorer(folder: Path, text: str) -> Path:
         "notes": [text],
     }
     (folder / "explorer.json").write_text(json.dumps(content), encoding="utf-8")
+    curve.save(folder / "curve.json")
     return folder
 
 

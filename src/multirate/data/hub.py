@@ -15,7 +15,7 @@ from multirate.data.source import Source
 from multirate.data.splits import SPLIT_SEED, choose, named_splits
 from multirate.data.text import TextSource, vocabulary_of
 from multirate.errors import DataError, UsageError
-from multirate.reading import open_file
+from multirate.reading import read_file
 
 if TYPE_CHECKING:
     from multirate.data.images import Look
@@ -272,6 +272,6 @@ class _Images:
         if value["bytes"] is not None:
             return BytesIO(value["bytes"])
         try:
-            return open_file(value["path"])
+            return BytesIO(read_file(value["path"]))
         except OSError as error:
             raise DataError(f"cannot read {self.where(number)}: {value['path']}: {error.strerror or error}") from error

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 from multirate.data.splits import named_splits
 from multirate.data.unpacking import ZIP_UNREADABLE
 from multirate.errors import DataError
-from multirate.reading import open_file
+from multirate.reading import open_file, read_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -136,9 +136,10 @@ class FolderFiles:
         return self._paths[number].stat().st_size
 
     def open(self, number: int) -> BinaryIO:
-        """Open the file; :class:`DataError` if it cannot be read."""
+        """Read the file; :class:`DataError` if it cannot be read or is over 128 MiB."""
         try:
-            return open_file(self._paths[number])
+            # In memory, for Pillow asks for as many bytes as a damaged file says that it has.
+            return io.BytesIO(read_file(self._paths[number], _LIMIT))
         except OSError as error:
             raise DataError(f"cannot read {self.where(number)}: {error.strerror or error}") from error
 

@@ -45,10 +45,10 @@ def as_json(comparisons: Sequence[Comparison]) -> Any:
 def keep_baselines(run: Path, curves: Sequence[Curve]) -> None:
     """Replace the baselines in a run's folder."""
     folder = run / "baselines"
+    written = [curve.save(folder / f"{index:02d}-{_slug(curve.label)}.json") for index, curve in enumerate(curves)]
     for old in folder.glob("*.json"):
-        remove(old)
-    for index, curve in enumerate(curves):
-        curve.save(folder / f"{index:02d}-{_slug(curve.label)}.json")
+        if old not in written:
+            remove(old)
 
 
 def _slug(text: str) -> str:

@@ -101,10 +101,12 @@ def draw_curves(
             drawn[name] = picture(curve)
     if files.history:
         drawn["training"] = training(files.history)
+    written = [save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()]
     for pattern in ("gaps*.png", "measures.png", "group_rates.png", *(f"{name}.png" for name in LATENTS)):
         for old in (folder / "figures").glob(pattern):
-            remove(old)
-    return [save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()]
+            if old not in written:
+                remove(old)
+    return written
 
 
 def draw_pictures(run: FinishedRun, *, data_dir: str | None = None) -> list[Path]:

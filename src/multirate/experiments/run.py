@@ -26,6 +26,7 @@ from multirate.loading import load as load_model
 from multirate.locking import alone
 from multirate.metrics.makers import USUAL_MEASURES
 from multirate.metrics.options import MeasureOptions
+from multirate.plain import from_plain
 from multirate.recalibrate import has_batchnorm
 from multirate.saving import DESCRIPTION, read_description
 from multirate.training import Run, TrainConfig, fit
@@ -180,11 +181,15 @@ def open_run(folder: str | Path, *, data: str | None = None) -> FinishedRun:
         if options.get("beta") is not None:
             # Recorded before they were refused beside beta; they did nothing.
             options = {key: value for key, value in options.items() if key not in MULTIRATE_ONLY}
-        spec = RunSpec(**options | ({} if data is None else _other_data(folder, data)))
+        options |= {} if data is None else _other_data(folder, data)
+        unknown = sorted(options.keys() - {entry.name for entry in dataclasses.fields(RunSpec)})
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no option of a run")
+        spec = from_plain(RunSpec, options)
         details = training_details(document, training)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{folder} holds no run: {_what_is_there(folder)}") from error
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{folder / 'config.yaml'} is not the record of a run: {error}") from error
     if not (folder / "model" / DESCRIPTION).exists():
         raise DataError(

@@ -59,9 +59,11 @@ def accelerator_for(
         accelerator = Accelerator(
             mixed_precision=config.precision, log_with=list(trackers) or None, project_config=project
         )
-    except (ValueError, RuntimeError) as error:
+    except BaseException as error:
         if not others:
             AcceleratorState._reset_state(reset_partial_state=True)
+        if not isinstance(error, (ValueError, RuntimeError)):
+            raise
         raise UsageError(f"device {config.device}, precision {config.precision}: {error}") from error
     finally:
         for name, value in before.items():
