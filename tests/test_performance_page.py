@@ -1,16 +1,16 @@
 """The tables of docs/performance.md hold what benchmarks/results holds; MULTIRATE_REGENERATE=1 writes them anew."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pages import holds, table
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs" / "performance.md", ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- {} -->\n", "<!-- end of {} -->\n"
 
 
 def kept(name: str) -> dict[str, Any]:
@@ -22,11 +22,6 @@ def made_by(name: str) -> str:
     machine = document["machine"]
     where = f"{machine['processor']}, {machine['threads']} threads, torch {machine['versions']['torch']}"
     return f"\n`{document['command']}` at {machine['commit']}, {where}.\n"
-
-
-def table(head: str, rows: list[list[str]]) -> str:
-    columns = head.split(" | ")
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [columns, ["---"] * len(columns), *rows])
 
 
 def quartiles(row: dict[str, Any]) -> str:
@@ -200,14 +195,7 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_page_holds_what_the_results_hold(name: str) -> None:
-    page = ROOT / "README.md" if name == "what it costs" else PAGE
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN.format(name))
-    listed, _, after = rest.partition(END.format(name))
-    made = TABLES[name]()
-    if os.environ.get("MULTIRATE_REGENERATE"):
-        page.write_text(f"{before}{BEGIN.format(name)}{made}{END.format(name)}{after}", encoding="utf-8")
-        return
-    assert listed == made
+    holds(ROOT / "README.md" if name == "what it costs" else PAGE, name, TABLES[name]())
 
 
 @pytest.mark.parametrize("name", ["training_step", "inference", "against_pythae"])

@@ -1,7 +1,6 @@
 """The sections of docs/reproduction.md hold what results/reproduce holds; MULTIRATE_REGENERATE=1 writes them anew."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import pytest
 from multirate.curve import Curve
 from multirate.experiments.reproduce.recipe import Claim
 from multirate.experiments.reproduce.writing import claims_markdown
+from pages import holds
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reproduction.md"
 KEPT = ROOT / "results" / "reproduce"
-BEGIN, END = "<!-- recipes -->\n", "<!-- end of recipes -->\n"
 RECIPES = tuple(sorted(path.parent.name for path in KEPT.glob("*/numbers.json")))
 
 
@@ -46,12 +45,7 @@ def sections() -> str:
 
 
 def test_the_page_holds_what_the_results_hold() -> None:
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    listed, _, after = rest.partition(END)
-    if os.environ.get("MULTIRATE_REGENERATE"):
-        PAGE.write_text(f"{before}{BEGIN}\n{sections()}\n{END}{after}", encoding="utf-8")
-        return
-    assert listed == f"\n{sections()}\n"
+    holds(PAGE, "recipes", f"\n{sections()}\n")
 
 
 @pytest.mark.parametrize("name", RECIPES)

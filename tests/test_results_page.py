@@ -1,16 +1,15 @@
 """The table of docs/results.md holds what the curve files hold; MULTIRATE_REGENERATE=1 writes it anew."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from multirate.curve import Curve
+from pages import holds
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- curves -->\n", "<!-- end of curves -->\n"
 RUNS = (
     *("mnist-resnet", "omniglot-resnet", "mnist-convnet", "omniglot-convnet"),
     *("cifar10-resnet", "cifar10-convnet", "celeba-resnet", "celeba-convnet"),
@@ -54,12 +53,7 @@ def table() -> str:
 
 
 def test_the_page_holds_what_the_curves_hold() -> None:
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    listed, _, after = rest.partition(END)
-    if os.environ.get("MULTIRATE_REGENERATE"):
-        PAGE.write_text(f"{before}{BEGIN}{table()}{END}{after}", encoding="utf-8")
-        return
-    assert listed == table()
+    holds(PAGE, "curves", table())
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -1,7 +1,6 @@
 """The tables of docs/scaling.md hold what the committed counts hold; MULTIRATE_REGENERATE=1 writes them anew."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,15 @@ from torch import nn
 
 import multirate as mr
 from multirate.terms import Terms
+from pages import holds, table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, KEPT = ROOT / "docs" / "scaling.md", ROOT / "benchmarks" / "results" / "scaling.json"
-BEGIN, END = "<!-- {} -->\n", "<!-- end of {} -->\n"
 NAMES = {"nvae": "NVAE, CelebA-64", "autoencoder-kl": "AutoencoderKL, 256x256"}
 
 
 def kept() -> dict[str, Any]:
     return json.loads(KEPT.read_text(encoding="utf-8"))
-
-
-def table(head: str, rows: list[list[str]]) -> str:
-    columns = head.split(" | ")
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def pairs(rows: list[dict[str, Any]], *keys: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -106,13 +99,7 @@ TABLES = {"counted": counted, "one gpu": one_gpu, "memory": memory, "clusters": 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_page_holds_what_the_results_hold(name: str) -> None:
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN.format(name))
-    listed, _, after = rest.partition(END.format(name))
-    made = TABLES[name](kept())
-    if os.environ.get("MULTIRATE_REGENERATE"):
-        PAGE.write_text(f"{before}{BEGIN.format(name)}{made}{END.format(name)}{after}", encoding="utf-8")
-        return
-    assert listed == made
+    holds(PAGE, name, TABLES[name](kept()))
 
 
 def test_the_page_has_the_assumptions_of_the_results() -> None:
