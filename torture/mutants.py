@@ -42,7 +42,12 @@ CORE = ("beta.py", "response.py", "rectified.py", "layers.py", "terms.py", "logi
 _BY_HAND = "tests/metrics/test_fed_by_hand.py"
 TESTS: Mapping[str, Sequence[str]] = {
     "beta.py": ["tests/test_beta.py", "tests/test_beta_edges.py"],
-    "response.py": ["tests/test_response.py", "tests/test_latent_gates.py", "tests/test_maps.py"],
+    "response.py": [
+        "tests/test_response.py",
+        "tests/test_response_edges.py",
+        "tests/test_latent_gates.py",
+        "tests/test_maps.py",
+    ],
     "rectified.py": ["tests/test_rectified_edges.py", "tests/test_rectified.py"],
     "layers.py": ["tests/test_layers.py"],
     "terms.py": ["tests/test_terms.py"],

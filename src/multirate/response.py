@@ -209,15 +209,10 @@ class _Group(NamedTuple):
     def parts(self, maps: Tensor) -> Sequence[Tensor]:
         """Return the scales of the members and the shifts of those that have one, of the group's maps ``[B, ...]``.
 
-        The maps are taken apart once where nothing but that is to do: backward puts them together again, by a copy.
+        Shifts are the maps themselves, which only linear gates leave as they are: no other takes any.
         """
-        if self.gate.scale is linear_gate:
-            whole: Sequence[Tensor] = maps.split(list(self.widths), dim=1)
-            return whole
-        count = len(self.members)
-        scales, *shifts = maps.split([sum(part) for part in (self.widths[:count], self.widths[count:]) if part], dim=1)
-        parts = self.gate.scale(scales).split(self.widths[:count], dim=1)
-        return (*parts, *(part for shift in shifts for part in shift.split(self.widths[count:], dim=1)))
+        parts: Sequence[Tensor] = self.gate.scale(maps).split(list(self.widths), dim=1)
+        return parts
 
 
 def _group(gate: GateFunction, slots: Sequence[Slot]) -> _Group:
