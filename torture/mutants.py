@@ -49,7 +49,7 @@ TESTS: Mapping[str, Sequence[str]] = {
         "tests/test_maps.py",
     ],
     "rectified.py": ["tests/test_rectified_edges.py", "tests/test_rectified.py"],
-    "layers.py": ["tests/test_layers.py"],
+    "layers.py": ["tests/test_layers.py", "tests/test_fold.py"],
     "terms.py": ["tests/test_terms.py"],
     "logistic.py": ["tests/test_logistic.py", "tests/test_logistic_edges.py"],
     "objectives/base.py": ["tests/objectives"],
