@@ -4,7 +4,7 @@
 # make test-package  wheel and sdist built, installed in clean environments, used;  make test-extras: each extra alone
 # make docs          the documentation site, in site/
 # make lint          ruff and mypy
-# make torture       kills, damaged files, hostile requests, load, mutants: some hours; records in torture/results
+# make torture       kills, damaged files, hostile requests, load, mutants: some hours; see docs/reliability.md
 # make audit         compares the versions of constraints.txt with the known vulnerabilities; fails on any, or if it cannot tell
 # make clean         remove the environment, the caches and runs/
 #
