@@ -172,9 +172,10 @@ def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 def test_every_make_target_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    environments = re.search(r"^INTEGRATIONS := (.*)$", makefile, re.MULTILINE)
-    assert environments is not None
-    targets |= {f"test-integration-{name}" for name in environments[1].split()}
+    for names, prefix in (("INTEGRATIONS", "test-integration-"), ("TORTURE", "torture-")):
+        listed = re.search(rf"^{names} := (.*)$", makefile, re.MULTILINE)
+        assert listed is not None
+        targets |= {f"{prefix}{name}" for name in listed[1].split()}
     named = [(command, command.words[-1]) for command in every_command("make")]
     for page in PAGES:
         named += [
