@@ -63,6 +63,18 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
     assert gradgradcheck(lambda *given: gated(kind, *given, None)[0], without)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_that_may_be_differentiated_again_is_that_of_the_plain_function(kind: type[nn.Module]) -> None:
+    pre, scale, shift = tensors = inputs((5, 4), (1, 4))
+    weight = randn(5, 4, seed=4)
+
+    truth = torch.autograd.grad((kind()(pre * scale + shift) * weight).sum(), tensors, create_graph=True)
+    found = torch.autograd.grad((gated(kind, *tensors)[0] * weight).sum(), tensors, create_graph=True)
+    torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-12)
+    second = [torch.autograd.grad(sum(part.sum() for part in first), tensors) for first in (found, truth)]
+    torch.testing.assert_close(second[0], second[1], rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize(("kind", "used"), [(nn.ReLU, "output"), *((nn.SiLU, u) for u in ("output", "sum", "both"))])
 def test_the_sum_that_a_silu_keeps_may_be_used_with_or_without_the_output(kind: type[nn.Module], used: str) -> None:
     tensors = inputs((3, 4), (3, 4))
