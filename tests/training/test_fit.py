@@ -405,6 +405,20 @@ def test_one_process_may_train_at_several_precisions():
     assert equal(fit(make(), data(), device="cpu", **FAST).model, fit(make(), data(), **FAST).model)
 
 
+def test_a_run_that_is_stopped_before_it_begins_leaves_no_choice_of_device_behind(monkeypatch):
+    import accelerate
+    from accelerate.state import AcceleratorState, PartialState
+
+    def stopped(**options):
+        AcceleratorState(cpu=True, mixed_precision="no")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(accelerate, "Accelerator", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(), data(), device="cpu", **FAST)
+    assert PartialState._shared_state == AcceleratorState._shared_state == {}
+
+
 def test_an_unknown_device_is_refused():
     with pytest.raises(UsageError, match="warp"):
         fit(make(), data(), device="warp", **FAST)
