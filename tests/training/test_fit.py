@@ -410,7 +410,7 @@ def test_a_run_that_is_stopped_before_it_begins_leaves_no_choice_of_device_behin
     from accelerate.state import AcceleratorState, PartialState
 
     def stopped(**options):
-        AcceleratorState(cpu=True, mixed_precision="no")
+        PartialState(cpu=True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(accelerate, "Accelerator", stopped)
