@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,45 @@ def test_a_negative_rate_is_a_size_to_sums() -> None:
     p = point(2.0, -50.0, 1.0)
 
     assert make(points=(p | {"elbo": p["elbo"] + 0.09, "objective": p["objective"] + 0.28},)).points[0]["rate"] == -50.0
+
+
+def test_warnings_are_the_messages_that_are_text() -> None:
+    entries = [{"message": "first"}, {"message": 3}, "second", {"other": "third"}, {"message": "fourth", "kind": "x"}]
+    curve = make(details={"warnings": entries})
+
+    assert curve.warnings == ("first", "fourth")
+    assert str(curve).splitlines()[-2:] == ["warning: first", "warning: fourth"]
+    for damaged in ("text", None, {"message": "first"}):
+        assert make(details={"warnings": damaged}).warnings == ()
+    assert make().warnings == ()
+
+
+def test_whole_numbers_are_read_as_float64() -> None:
+    assert with_measures(active_units=(4, 3, 2, 1)).values("active_units").dtype == np.float64
+
+
+@pytest.mark.parametrize(("wanted", "name"), [({"rate": 500.0}, "rate 500"), ({"distortion": 1.0}, "distortion 1")])
+def test_what_is_not_reachable_is_named(wanted: dict[str, float], name: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{name} is not reachable: curve 'ours' goes from"):
+        make().beta_for(**wanted)
+
+
+@pytest.mark.parametrize(("rate", "off", "place"), [(4.7 + 1e-7, 1e-6, 3), (30.2 - 1e-7, -1e-6, 2)])
+def test_within_rounding_of_a_point_the_nearer_one_is_taken(
+    rate: float, off: float, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rounded(x: Any, y: Any) -> Any:
+        return lambda at: np.interp(at, x, y) + off
+
+    monkeypatch.setattr("multirate.curve.pchip", rounded)
+    assert make().beta_for(rate=rate) == BETAS[place]
+
+
+def test_a_measure_that_a_point_lacks_is_an_empty_cell(tmp_path: Path) -> None:
+    curve = make(points=(point(0.1, 1.0, 2.0, fid=1.5), point(1.0, 0.5, 3.0)))
+    header, first, second = curve.table()
+
+    assert (first[header.index("fid")], second[header.index("fid")]) == ("1.5", "")
+    content = curve.save_csv(tmp_path / "curve.csv").read_bytes()
+    assert content.startswith(b"beta,rate,distortion,elbo,objective,fid\n") and b"\r" not in content
+    assert content.endswith(b",\n")
