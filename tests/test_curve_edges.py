@@ -315,7 +315,7 @@ def test_a_measure_that_a_point_lacks_is_an_empty_cell(tmp_path: Path) -> None:
     curve = make(points=(point(0.1, 1.0, 2.0, fid=1.5), point(1.0, 0.5, 3.0)))
     header, first, second = curve.table()
 
-    assert (first[header.index("fid")], second[header.index("fid")]) == ("1.5", "")
+    assert (first[header.index("fid")], second[header.index("fid")]) == ("1.50", "")
     content = curve.save_csv(tmp_path / "curve.csv").read_bytes()
     assert content.startswith(b"beta,rate,distortion,elbo,objective,fid\n") and b"\r" not in content
     assert content.endswith(b",\n")
