@@ -1,6 +1,7 @@
 """Folding in small: one gated layer, several kinds at once, the hooks of others, and latents."""
 
 import threading
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -164,3 +165,16 @@ def test_what_cannot_be_folded_is_refused_and_named() -> None:
     refused.base.lock = threading.Lock()  # type: ignore[assignment]
     with pytest.raises(ConversionError, match="Sequential cannot be copied"):
         fold(refused, 0.3)
+
+
+def test_a_fold_has_none_of_the_forwards_that_an_evaluation_lends_and_all_that_somebody_set() -> None:
+    model = converted(Reader())
+    lent, own = model.base.encoder["first"], model.base.decoder
+    lent.forward = MethodType(type(lent).forward, lent)  # type: ignore[method-assign]
+    own.forward = MethodType(type(lent).forward, lent)  # type: ignore[method-assign]
+    model.base.relu.forward = torch.relu  # type: ignore[method-assign]
+
+    plain = fold(model, 0.3)
+    assert "forward" not in vars(plain.encoder["first"])  # type: ignore[index]
+    assert vars(plain.relu)["forward"] is torch.relu  # type: ignore[arg-type]
+    assert vars(plain.decoder)["forward"].__self__ is plain.encoder["first"]  # type: ignore[arg-type, index]

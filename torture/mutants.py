@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             target = Target(root, dotted, f"src/multirate/{name}", [*TESTS[name], _FROZEN.format(dotted)])
             before = _known().get(name) if options.again else None
             mutants = _chosen((root / target.path).read_text(encoding="utf-8"), options, before)
-            result = tried(target, name, explanations, mutants, before)
+            result = {"commit": _commit(), **tried(target, name, explanations, mutants, before)}
             known = (_known() if options.sample is None else known) | {name: result}
             _write(options, known)
             _print(name, known[name])
@@ -282,6 +282,12 @@ def _write(options: argparse.Namespace, modules: Mapping[str, Any]) -> None:
     totals = {key: sum(m[key] for m in ordered.values()) for key in _COUNTS}
     result = {**totals, "share": round(share(list(ordered.values())), 4), "modules": ordered}
     record("mutants" if options.sample is None else "mutants-sample", settings, result)
+
+
+def _commit() -> str | None:
+    from torture.shared import commit  # which imports the package, that of the checkout, when mutants have been tried
+
+    return commit()
 
 
 _COUNTS = ("mutants", "killed", "timed_out", "crashed", "survived", "unexplained", "seconds")

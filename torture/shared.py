@@ -30,7 +30,7 @@ def record(name: str, settings: Mapping[str, Any], result: Mapping[str, Any]) ->
     content = {
         "harness": name,
         "settings": dict(settings),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES},
         "seconds": round(time.perf_counter() - _STARTED, 1),
         "result": dict(result),
@@ -38,7 +38,8 @@ def record(name: str, settings: Mapping[str, Any], result: Mapping[str, Any]) ->
     return write_json(RESULTS / f"{name}.json", content)
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """Return the checkout's commit, with ``-dirty`` where files differ from it; None outside a checkout."""
     try:
         words = ["git", "describe", "--always", "--dirty"]
         done = subprocess.run(words, cwd=RESULTS.parent, capture_output=True, text=True, timeout=10, check=True)
