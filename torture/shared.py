@@ -39,10 +39,15 @@ def record(name: str, settings: Mapping[str, Any], result: Mapping[str, Any]) ->
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, with ``-dirty`` where files differ from it; None outside a checkout."""
+    """Return the checkout's commit, with ``-dirty`` where files other than records differ; None outside a checkout."""
     try:
-        words = ["git", "describe", "--always", "--dirty"]
-        done = subprocess.run(words, cwd=RESULTS.parent, capture_output=True, text=True, timeout=10, check=True)
+        name = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)torture/results")
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
