@@ -278,6 +278,8 @@ def test_single_points_of_one_label_are_a_family_and_curves_are_their_own() -> N
     assert found[0].betas.tolist() == [0.5, 1.0]
     assert found[1] is curve
     assert families([]) == []
+    both = families([single(1.0, "a"), make(label="a")])
+    assert [len(one) for one in both] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -367,6 +369,11 @@ def test_a_file_that_is_none_is_refused_with_its_path(content: Any, tmp_path: Pa
 
     with pytest.raises(DataError, match=r"comparison\.json is not .*multirate compare"):
         Comparison.load(path)
+
+
+def test_a_file_that_is_not_there_is_one_to_make(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"; make it with `multirate compare`$"):
+        Comparison.load(tmp_path / "comparison.json")
 
 
 def test_a_file_without_gaps_is_not_complete(tmp_path: Path) -> None:
