@@ -89,6 +89,11 @@ def test_a_beta_is_that_of_a_point_to_a_millionth(relative: float, interpolated:
     assert [gap.interpolated for gap in found.gaps] == [False, interpolated, False]
 
 
+def test_the_smallest_betas_are_told_apart() -> None:
+    found = compare(make(betas=(1e-9, 1e-3, 1.0)), theirs(betas=(2e-9, 1e-3, 1.0)))
+    assert [gap.interpolated for gap in found.gaps] == [True, False, False]
+
+
 def test_no_beta_in_common_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"no beta of 'theirs' is within 0.1 to 10, the betas of 'ours'; evaluate it over"
