@@ -242,6 +242,14 @@ FULL = report(
 )
 
 
+def test_two_betas_have_ends_and_fates_and_one_has_neither() -> None:
+    two = dict(collapse(of((1.0, 0.0), (1.0, 1.0), betas=(0.1, 100.0)), 0.5).summary())
+    assert two["latents alive"] == "2 of 2 at beta 0.1, 1 at 100"
+    assert "1 dies at beta" in two["latents' fate"] and "1 alive throughout" in two["latents' fate"]
+    one = dict(collapse(of((1.0,), (0.0,), betas=(0.1,)), 0.5).summary())
+    assert one.get("latents' fate") is None and one["latents alive"].endswith("at beta 0.1")
+
+
 def test_a_report_survives_its_file_with_all_its_parts_or_none(tmp_path: Path) -> None:
     for number, one in enumerate((FULL, report())):
         path = one.save(tmp_path / "deep" / f"{number}.json")

@@ -286,3 +286,7 @@ def test_a_comparison_with_values_of_other_types_is_refused(
     path.write_text(json.dumps(content | {"gaps": [], "rate_interval": None}))
     with pytest.raises(DataError, match="no gaps"):
         Comparison.load(path)
+
+
+def test_a_comparison_has_no_notes_unless_there_are_any() -> None:
+    assert Comparison("multi-rate", "beta-VAE", ()).notes == ()
