@@ -64,6 +64,24 @@ def test_a_rate_that_is_the_threshold_at_a_point_dies_there() -> None:
     assert found.beta == pytest.approx(10.0, rel=1e-12)
 
 
+def test_a_first_rise_reopens_nothing_and_a_rate_at_the_threshold_before_is_no_death() -> None:
+    (risen,) = collapse(of((0.0, 1.0), betas=(0.1, 1.0)), 0.5).latents
+    assert (risen.fate, risen.reopens) == ("alive at the end", 0)
+    (latent,) = collapse(of((0.5, 1.0, 0.2, 0.1)), 0.5).latents
+    assert latent.beta is not None and 1.0 < latent.beta < 9.0
+
+
+def test_a_curve_moves_however_small_its_span_is() -> None:
+    found = collapse(make((0.4, 0.3, 0.1, 0.0)))
+    assert found.moves is not None and 0.1 < found.moves[0] < found.moves[1] < 100.0
+    assert collapse(make((0.4, 0.4, 0.4, 0.4))).moves is None
+
+
+def test_a_report_that_is_not_there_is_one_to_make(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"; make it with `multirate collapse`$"):
+        Collapse.load(tmp_path / "collapse.json")
+
+
 def test_the_default_threshold_is_a_hundredth() -> None:
     report = collapse(of((0.011, 0.011, 0.0101, 0.0), (0.0099, 0.0099, 0.0, 0.0)))
 
@@ -216,6 +234,10 @@ SUMMARIES: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     (
         {"entropy": 45.0, "bound_gap": {"entropy": (0.5, 2.25, -0.001, 1.0)}},
         [("above the bound", "0.00 to 2.25 nats, most at beta 1 (H - D <= R, H 45)")],
+    ),
+    (
+        {"bound_gap": {"optimum": (0.5, 0.25)}, "betas": (1.0, 2.0)},
+        [("above the bound", "0.25 to 0.50 nats, most at beta 1 (the exact linear optimum, D + beta R)")],
     ),
     (
         {"bound_gap": {"optimum": (0.5,)}, "betas": (1.0,)},
