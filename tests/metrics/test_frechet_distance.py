@@ -219,13 +219,19 @@ def test_values_of_another_range_are_drawn_in_it() -> None:
     assert signed.points[0][SAMPLES] == pytest.approx(unit[SAMPLES], rel=0.01)
     assert signed.details["measures"]["frechet_distance"]["black"] == -1
 
+    bytes_ = measured(Copy(Normal(255 * 0.6 * torch.ones(16), 255 * 0.05)), 255 * images(100), beta=1.0)
+    assert bytes_.points[0][SAMPLES] == pytest.approx(unit[SAMPLES], rel=0.01)
+    assert bytes_.details["measures"]["frechet_distance"]["white"] == 255
+
 
 def test_the_result_does_not_depend_on_the_batch_size() -> None:
     model = Copy(Normal(0.6 * torch.ones(16), 0.05))
     whole = measured(model, images(90), beta=1.0).points[0]
-    parts = measured(model, images(90), beta=1.0, batch_size=17).points[0]
-
-    assert {name: parts[name] for name in NUMBERS} == pytest.approx({name: whole[name] for name in NUMBERS}, abs=1e-7)
+    for batch_size in (17, 89):  # 89 leaves a batch of one
+        parts = measured(model, images(90), beta=1.0, batch_size=batch_size).points[0]
+        assert {name: parts[name] for name in NUMBERS} == pytest.approx(
+            {name: whole[name] for name in NUMBERS}, abs=1e-7
+        )
 
 
 def test_every_beta_sees_the_same_draws_and_the_data_is_seen_once() -> None:
