@@ -221,6 +221,8 @@ def test_values_of_another_range_are_drawn_in_it() -> None:
 
     bytes_ = measured(Copy(Normal(255 * 0.6 * torch.ones(16), 255 * 0.05)), 255 * images(100), beta=1.0)
     assert bytes_.points[0][SAMPLES] == pytest.approx(unit[SAMPLES], rel=0.01)
+    for name in NUMBERS:
+        assert bytes_.points[0][name] == pytest.approx(unit[name], rel=0.01, abs=1e-5)
     assert bytes_.details["measures"]["frechet_distance"]["white"] == 255
 
 
@@ -290,6 +292,13 @@ def test_settings_say_what_the_numbers_are_of() -> None:
     }
 
 
+def test_settings_have_the_versions_of_the_network_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = FeatureNetwork.settings
+    monkeypatch.setattr(FeatureNetwork, "settings", lambda self: settings(self) | {"versions": {"mine": "1.2"}})
+    found = measured(Copy(Normal(0.6 * torch.ones(16), 0.05)), images(30), beta=1.0).details["measures"]
+    assert set(found["frechet_distance"]["versions"]) == {"mine", "torchmetrics", "torch"}
+
+
 def test_too_few_images_for_a_covariance_warn_once() -> None:
     vae = mr.models.mlp(shape=(1, 4, 4), latents=2, hidden=(8,), likelihood="gaussian")
     model = mr.convert(vae, mr.BetaRange(0.1, 10.0))
@@ -315,9 +324,13 @@ class First(nn.Module):
 def test_a_model_without_pictures_is_refused(missing: str) -> None:
     model = Copy(Normal(torch.zeros(16), 1.0))
     setattr(model, missing, None)
-
     with pytest.raises(UsageError, match=f"frechet_distance needs {missing}, which Copy lacks"):
         measured(model, images(5), beta=1.0)
+
+    bare = nn.Linear(1, 1)
+    bare.terms = model.terms  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="frechet_distance needs encode, which Linear lacks"):
+        measured(bare, images(5), beta=1.0)
 
 
 def test_data_that_is_no_image_is_refused() -> None:
