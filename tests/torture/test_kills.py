@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from torture.comparing import differences, gaps, unfinished
 from torture.kills import MOMENTS, SMALL, Killer, Subject
 
-WORDS = ("--model", "mlp", "--hidden", "64", "--epochs", "2", "--log-every", "3", "--checkpoint-every", "5", "--resume")
+WORDS = ("--model", "mlp", "--hidden", "32", "--epochs", "2", "--log-every", "3", "--checkpoint-every", "5", "--resume")
 SUBJECT = Subject("train", "small", ("train", *SMALL, *WORDS, "--out", "run"), steps=16)
 # A command line that goes on with a weight that differs in its last bit.
 FAULTY = """
@@ -113,5 +113,5 @@ def test_a_run_that_goes_on_as_it_should_passes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_goes_on_one_bit_off_is_found(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
-    result = Killer(SUBJECT, tmp_path / "runs", 0, (sys.executable, str(tmp_path / "faulty.py"))).run(6)
+    result = Killer(SUBJECT, tmp_path / "runs", 0, (sys.executable, str(tmp_path / "faulty.py"))).run(3)
     assert any("model/model.safetensors differs" in line for line in result.failures)
