@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+import multirate as mr
 from factor_cases import Sprites, grid, narrow, noise, one_latent_each
 from multirate.errors import BetaError, DataError, UsageError
 from multirate.metrics.active_units import ActiveUnits, MeanVariance, active_units
@@ -215,6 +216,14 @@ def test_isometric_importance_halves_beside_squared_errors_and_is_of_beta() -> N
         isometric_importance(POSTERIOR.log_variance, 0.0)
     with pytest.raises(DataError, match="no importance from 0 examples"):
         isometric_importance(torch.zeros(0, 3), 1.0)
+
+
+def test_isometric_importance_at_a_lambda_is_that_of_its_beta() -> None:
+    weighing = mr.convert(mr.models.linear(shape=(2,), latents=3), mr.BetaRange(0.1, 10.0, weighs="distortion"))
+    measure = fed(IsometricImportance(), *batches())
+    measure.result(weighing, 4.0)
+    expected = isometric_importance(POSTERIOR.log_variance, 0.25).tolist()
+    assert measure.latents()["isometric_importance"] == pytest.approx(expected)
 
 
 def test_isometric_importance_takes_the_variance_of_an_encoder_and_of_no_group() -> None:

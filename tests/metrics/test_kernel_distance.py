@@ -9,6 +9,7 @@ pytest.importorskip("torchmetrics.image.kid")
 
 # Images of either set, subsets and their size as asked for, and size and number as taken.
 PLANS = {
+    "fewer real ones": ((30, 500, 10, 100), (30, 10)),
     "all of both": ((300, 300, 10, 1000), (300, 1)),
     "fewer samples": ((300, 200, 10, 1000), (200, 10)),
     "subsets": ((5000, 2000, 10, 1000), (1000, 10)),

@@ -1,6 +1,7 @@
 """Importance weights by hand: one sample after another, streamed, in chunks, and as a measure."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from factor_cases import Sprites, grid, noise
-from multirate.errors import DataError
+from multirate.errors import DataError, UsageError
 from multirate.metrics.base import Batch
 from multirate.metrics.log_likelihood import LogLikelihood, LogMeanExp, log_likelihood, make_log_likelihood
 from multirate.metrics.options import MeasureOptions
@@ -70,6 +71,26 @@ def test_importance_weights_are_those_of_the_samples_one_after_another() -> None
     for rows in (1, 5, 9, 10, 14, 1000):
         torch.manual_seed(1)
         torch.testing.assert_close(log_likelihood(model, x, 6, rows=rows), expected.detach(), rtol=1e-12, atol=0)
+
+
+def test_a_distortion_of_the_model_is_for_decoders_that_need_the_data() -> None:
+    class WithItsOwn(Gaussian):
+        def distortion(self, z: Tensor, x: Tensor) -> Tensor:
+            raise AssertionError("the likelihood of decode(z) says it all")
+
+    torch.manual_seed(2)
+    expected = log_likelihood(Gaussian(), noise(5, 2), 3)
+    torch.manual_seed(2)
+    assert torch.equal(log_likelihood(WithItsOwn(), noise(5, 2), 3), expected)
+
+
+def test_an_encoder_that_returns_no_distribution_is_told_so() -> None:
+    class Moments(Gaussian):
+        def encode(self, x: Tensor) -> Any:
+            return x
+
+    with pytest.raises(UsageError, match=r"encode\(x\) that returns a distribution with sample and log_prob"):
+        log_likelihood(Moments(), noise(5, 2), 3)
 
 
 def test_as_many_samples_are_decoded_at_a_time_as_rows_allow() -> None:
