@@ -192,6 +192,21 @@ def test_single_precision_posteriors_are_measured_in_double() -> None:
     torch.testing.assert_close(found, posterior_information(whole, grid((3, 4), repeats=5)), atol=1e-5, rtol=0)
 
 
+def test_two_latents_and_two_bins_are_enough() -> None:
+    information = torch.tensor([[0.1, 0.6], [0.3, 0.2]])
+    entropies = torch.tensor([0.5, 0.8], dtype=torch.float64)
+    exact = information.double()
+    expected = ((exact[1, 0] - exact[0, 0]) / 0.5 + (exact[0, 1] - exact[1, 1]) / 0.8) / 2
+    assert mutual_information_gap(information, entropies) == pytest.approx(float(expected), rel=1e-15)
+
+    means = noise(40, 1)
+    factors = (torch.arange(40) % 3)[:, None]
+    middle = (means.min() + means.max()) / 2
+    halves = (means[:, 0] >= middle).long()
+    found = binned_information(means, factors, bins=2)
+    assert float(found) == pytest.approx(mutual_info_score(factors[:, 0], halves), abs=1e-12)
+
+
 def test_one_latent_has_no_gap() -> None:
     with pytest.raises(UsageError, match="needs at least 2; got 1"):
         gap(one_latent_each(FACTORS)[:, :1])
