@@ -132,6 +132,27 @@ def test_the_seed_decides_and_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_one_tree_is_enough_and_another_number_of_them_is_another_predictor() -> None:
+    means = noise(len(FACTORS), 3)
+    one, few = (importances(means, FACTORS, trees=trees)[0] for trees in (1, 3))
+    default = importances(means, FACTORS)[0]
+    assert not torch.equal(one, few) and not torch.equal(few, default)
+
+
+def test_the_seed_decides_which_examples_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "multirate.metrics.dci.generator", lambda *words: asked.append(words) or torch.Generator().manual_seed(0)
+    )
+    importances(noise(len(FACTORS), 3), FACTORS, trees=1, seed=7)
+    assert [words[0] for words in asked] == [7]
+
+
+def test_importances_of_one_latent_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least 2"):
+        importances(noise(len(FACTORS), 1), FACTORS, trees=1)
+
+
 def test_what_cannot_be_scored_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 2; got 1"):
         dci(one_latent_each(FACTORS)[:, :1], FACTORS)

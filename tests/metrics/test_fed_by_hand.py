@@ -1,5 +1,6 @@
 """Measures fed with batches by hand: what they give, keep, and say of themselves, against their functions."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 import multirate as mr
 from factor_cases import Sprites, grid, narrow, noise, one_latent_each
+from multirate.data import as_source
 from multirate.errors import BetaError, DataError, UsageError
 from multirate.metrics.active_units import ActiveUnits, MeanVariance, active_units
 from multirate.metrics.base import Batch, Measure
@@ -334,3 +336,19 @@ def test_the_mutual_information_gap_is_that_of_all_batches() -> None:
     }
     with pytest.raises(UsageError, match="mutual_information_gap needs the posterior"):
         fed(MutualInformationGap(), *batches(None))
+
+
+@pytest.mark.parametrize(
+    ("measure", "name"),
+    [
+        (MutualInformationGap, "mutual_information_gap"),
+        (DCI, "dci"),
+        (FactorVAEScore, "factor_vae_score"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_measure_that_needs_factors_says_which_it_is(measure: Any, name: str) -> None:
+    (batch,) = batches(sizes=(20,))
+    without = dataclasses.replace(batch, source=as_source(torch.zeros(20, 2)))
+    with pytest.raises(UsageError, match=rf"^{name} needs the factors of each example"):
+        measure().update(without)
