@@ -1,5 +1,5 @@
 # make quickstart    one multi-rate VAE against four dedicated beta-VAEs on digits, with a report (a minute or two)
-# make test          every test;  make test-fast: without the slow ones
+# make test          the tests, but for the trials of the harnesses, which `make torture` begins with;  make test-fast: without the slow ones
 # make test-integrations   the tests of scvi-tools, pythae, CompressAI and trackers, each in an environment of its own
 # make test-package  wheel and sdist built, installed in clean environments, used;  make test-extras: each extra alone
 # make docs          the documentation site, in site/
@@ -20,7 +20,7 @@ RUNTIME = $(wildcard $(CURDIR)/$(VENV)/onnxruntime-web-1.30.0.tgz)
 PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg $(if $(RUNTIME),MULTIRATE_ONNXRUNTIME_WEB=$(RUNTIME)) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DELETE_ON_ERROR:
-.PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format audit torture clean
+.PHONY: quickstart install dev test test-fast test-integrations test-package test-extras docs lint format audit torture torture-tests clean
 .SECONDARY:
 
 quickstart: install
@@ -45,10 +45,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@touch $@
 
 test: dev
-	$(PYTEST)
+	$(PYTEST) -m "not torture"
 
 test-fast: dev
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not torture"
 
 # Libraries whose versions clash with others', or that are too large for every developer: an environment each, with the
 # versions of constraints/NAME.txt. `make test-integration-scvi` is one of them alone.
@@ -80,10 +80,13 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 
-# Each of them alone: make torture-fuzz. Each writes torture/results/NAME.json.
+# Each of them alone: make torture-fuzz. Each writes torture/results/NAME.json. Before them: do the harnesses find planted faults?
 TORTURE := server requests mapped members fuzz kills mutants
 
-torture: $(TORTURE:%=torture-%)
+torture: torture-tests $(TORTURE:%=torture-%)
+
+torture-tests: dev
+	$(PYTEST) -m torture
 
 torture-%: dev
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m torture.$*

@@ -28,7 +28,7 @@ from torture.mutants_making import Mutant
 
 OPTIONS = (
     *("-q", "--assert=plain", "--disable-plugin-autoload", "-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"),
-    *("-p", "no:cacheprovider", "-m", "not slow", "-k", "not compile"),
+    *("-p", "no:cacheprovider", "-m", "not slow and not torture", "-k", "not compile"),
 )
 _PATIENCE = 1800.0
 

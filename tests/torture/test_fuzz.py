@@ -118,7 +118,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oracle, "PATIENCE", 0.4)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(("read", "outcome"), PLANTED.values(), ids=PLANTED.keys())
 def test_a_planted_fault_is_reported_and_its_input_kept(read, outcome, tmp_path, monkeypatch):
     monkeypatch.setattr("torture.fuzz._KINDS", ())
@@ -147,7 +147,7 @@ def test_the_same_seed_damages_the_same(tmp_path):
     assert results[0]["readers"] != results[2]["readers"]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "name", ["npz", "curve", "cifar10 tar", "run's config", "multi-rate model's description", "png"]
 )

@@ -102,7 +102,7 @@ def test_half_written_files_and_locks_are_counted(tmp_path: Path) -> None:
     assert unfinished(tmp_path) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_run_that_goes_on_as_it_should_passes(tmp_path: Path) -> None:
     result = Killer(SUBJECT, tmp_path, 0, (sys.executable, "-m", "multirate")).run(3)
     assert result.failures == []
@@ -110,7 +110,7 @@ def test_a_run_that_goes_on_as_it_should_passes(tmp_path: Path) -> None:
     assert result.runs >= 1
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_run_that_goes_on_one_bit_off_is_found(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     result = Killer(SUBJECT, tmp_path / "runs", 0, (sys.executable, str(tmp_path / "faulty.py"))).run(3)

@@ -19,7 +19,7 @@ class OneForAll:
     of = wrapper.ActiveGates.of
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_requests_of_many_threads_are_answered_as_those_of_one() -> None:
     found = requests.run(90, 4, 2, 1)
     assert found["failures"] == []
@@ -27,7 +27,7 @@ def test_requests_of_many_threads_are_answered_as_those_of_one() -> None:
     assert found["folds_and_evaluations_beside"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_beta_that_threads_share_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrapper, "ActiveGates", OneForAll)
     monkeypatch.setattr(requests, "SWITCH", 1e-6)
@@ -68,7 +68,7 @@ class Hoarder(Source):
         return self._kept[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(("change", "failures"), [(None, 0), (Hoarder, 1)])
 def test_memory_is_flat_unless_batches_are_kept(change: type[Hoarder] | None, failures: int) -> None:
     # In a process of its own, for in one that other tests have used what is kept may lie in memory that they left.
@@ -78,7 +78,7 @@ def test_memory_is_flat_unless_batches_are_kept(change: type[Hoarder] | None, fa
     assert failures or found["failures"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.filterwarnings("ignore:.*holds no checkpoint; starting again")  # the member could not write its first
 def test_failed_members_of_a_sweep_are_told_and_done_again() -> None:
     found = members.run(5, 2, 0)
@@ -86,7 +86,7 @@ def test_failed_members_of_a_sweep_are_told_and_done_again() -> None:
     assert (found["failed_at_first"], found["exit_codes"], found["points_at_last"]) == (2, [1, 0], 5)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_members_that_fail_again_are_found() -> None:
     found = members.run(3, 1, 0, remove=False)
     assert any("the exit code is 1, not 0" in line for line in found["failures"])

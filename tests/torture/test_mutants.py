@@ -100,12 +100,12 @@ print(json.dumps({{mutant.after: outcome.kind for mutant, outcome in found}}))
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_good_tests_kill_every_mutant(tmp_path: Path) -> None:
     assert set(run(tmp_path, TESTS["all"]).values()) == {"killed"}
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_what_weak_tests_leave_alive_is_found(tmp_path: Path) -> None:
     kinds = run(tmp_path, TESTS["weak"])
 
@@ -120,7 +120,7 @@ def test_what_weak_tests_leave_alive_is_found(tmp_path: Path) -> None:
     assert kinds["self.number = None"] == "killed"
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_tests_that_fail_on_the_module_as_it_is_kill_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"do not pass on the module as it is: test_half.py::test_nothing"):
         run(tmp_path, "from halving import half\n\ndef test_nothing():\n    assert half.Half().value == 7\n")

@@ -27,28 +27,28 @@ FEW = PROGRAM.replace("server = ", "server_module.MOST_CONNECTIONS = 4; server =
 MODULE = "import multirate.integrations.explorer.server as server_module; "
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_nothing_is_found_in_ours() -> None:
     found = run(300, 1)
     assert found["failures"] == []
     assert found["answers"]["outside: 404"] == 30 and found["answers"]["load: 200"] == 270
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_good_requests_are_answered_however_many_others_hold_connections() -> None:
     found = run(500, 1, MODULE + FEW, ("silent",))
     assert found["failures"] == []
     assert found["answers"].get("held open: closed", 0) + found["answers"].get("held open: cut off", 0) == 15
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_server_that_hangs_up_on_nobody_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torture.server.PATIENCE", 1.0)
     found = run(50, 1, CARELESS, ("silent",))
     assert "silent connections were never hung up on" in found["failures"]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_careless_server_is_found_out() -> None:
     found = run(240, 1, CARELESS, ("load", "malformed"))
     words = "\n".join(found["failures"])
