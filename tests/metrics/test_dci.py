@@ -148,6 +148,14 @@ def test_the_seed_decides_which_examples_are_held_out(monkeypatch: pytest.Monkey
     assert [words[0] for words in asked] == [7]
 
 
+def test_the_seed_is_zero_unless_said_otherwise_and_numbers_are_float64() -> None:
+    means = noise(len(FACTORS), 3)
+    assert dci(means, FACTORS, trees=2) == dci(means, FACTORS, trees=2, seed=0)
+    first, zero = importances(means, FACTORS, trees=2), importances(means, FACTORS, trees=2, seed=0)
+    assert all(torch.equal(*pair) for pair in zip(first, zero, strict=True))
+    assert [part.dtype for part in first] == [torch.float64, torch.float64]
+
+
 def test_importances_of_one_latent_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 2"):
         importances(noise(len(FACTORS), 1), FACTORS, trees=1)

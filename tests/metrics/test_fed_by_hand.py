@@ -338,6 +338,20 @@ def test_the_mutual_information_gap_is_that_of_all_batches() -> None:
         fed(MutualInformationGap(), *batches(None))
 
 
+def test_dci_is_predicted_with_the_seed_that_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def predicted(means: Tensor, factors: Tensor, *, seed: int = -1) -> tuple[Tensor, Tensor]:
+        seeds.append(seed)
+        return torch.ones(3, 2), torch.ones(2)
+
+    monkeypatch.setattr("multirate.metrics.dci.importances", predicted)
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        fed(DCI()).result(Encoding(), 0.5)
+    assert seeds[0] == seeds[2] != seeds[1] and -1 not in seeds
+
+
 @pytest.mark.parametrize(
     ("measure", "name"),
     [
