@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from factor_cases import grid, noise, one_latent_each
 from multirate.errors import DataError, UsageError
-from multirate.metrics.factor_vae_score import factor_vae_score, majority
+from multirate.metrics.factor_vae_score import _votes, factor_vae_score, majority
 
 FACTORS = grid(repeats=4)
 MEANS = one_latent_each(FACTORS)
@@ -100,3 +102,40 @@ def test_what_cannot_be_scored_is_refused() -> None:
         factor_vae_score(MEANS, FACTORS, batch_size=1)
     with pytest.raises(DataError, match="no two examples share a value"):
         factor_vae_score(MEANS[:5], torch.arange(5)[:, None].repeat(1, 2))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 1}, {"train_votes": 0}, {"test_votes": 0}, {"threshold": -0.1}, {"threshold": math.nan}]
+)
+def test_a_size_that_cannot_be_is_refused_by_itself(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="batch_size must be at least 2"):
+        factor_vae_score(one_latent_each(FACTORS), FACTORS, **wrong)
+
+
+def test_the_smallest_sizes_are_taken() -> None:
+    sizes = {"batch_size": 2, "train_votes": 1, "test_votes": 1}
+    assert factor_vae_score(one_latent_each(FACTORS), FACTORS, **sizes, threshold=0.0) in (0.0, 1.0)
+
+
+def test_a_latent_is_active_when_its_own_variance_is_above_the_threshold() -> None:
+    factors = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]).repeat_interleave(2, 0)
+    means = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(4)[:, None]
+    # Of the eight numbers 0 and 1 it is 1/4; an unbiased estimate would be 2/7.
+    assert factor_vae_score(means, factors, threshold=0.27) == 0.0
+    assert factor_vae_score(means, factors, threshold=0.24) > 0.0
+    assert factor_vae_score(0 * means, factors, threshold=0.0) == 0.0
+
+
+def test_a_batch_is_of_one_value_however_many_examples_each_has() -> None:
+    column = torch.tensor([1, 0, 2, 1, 1, 2, 1, 0, 1, 1, 1, 1, 1])
+    unlike = torch.linspace(0, 1e-3, len(column), dtype=torch.float64)
+    normalized = torch.stack([column.double(), unlike], 1)
+    votes = _votes(normalized, column, 400, 5, torch.Generator().manual_seed(0))
+    assert torch.equal(votes, torch.zeros(400, dtype=torch.int64))
+
+
+def test_two_examples_of_a_value_are_enough() -> None:
+    column = torch.arange(6).repeat(2)
+    normalized = torch.stack([column.double(), torch.arange(12).double()], 1)
+    votes = _votes(normalized, column, 50, 4, torch.Generator().manual_seed(0))
+    assert int(votes.sum()) < 15  # but for batches that drew one example four times

@@ -352,6 +352,20 @@ def test_dci_is_predicted_with_the_seed_that_was_drawn(monkeypatch: pytest.Monke
     assert seeds[0] == seeds[2] != seeds[1] and -1 not in seeds
 
 
+def test_the_factor_vae_score_is_of_the_seed_that_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def scored(means: Tensor, factors: Tensor, *, threshold: float, seed: int = -1) -> float:
+        seeds.append(seed)
+        return 0.5
+
+    monkeypatch.setattr("multirate.metrics.factor_vae_score.factor_vae_score", scored)
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        fed(FactorVAEScore()).result(Encoding(), 0.5)
+    assert seeds[0] == seeds[2] != seeds[1] and -1 not in seeds
+
+
 @pytest.mark.parametrize(
     ("measure", "name"),
     [

@@ -100,10 +100,11 @@ def _votes(normalized: Tensor, column: Tensor, votes: int, batch_size: int, sour
     shared = (counts >= 2).nonzero().squeeze(1)
     if not len(shared):
         raise DataError("no two examples share a value of a factor; measure more examples")
-    found = []
-    for chunk in torch.zeros(votes).split(_CHUNK):
-        values = shared[torch.randint(len(shared), (len(chunk),), generator=source)]
-        places = torch.rand(len(chunk), batch_size, generator=source, dtype=torch.float64) * counts[values, None]
+    found = [torch.empty(0, dtype=torch.int64)]
+    for first in range(0, votes, _CHUNK):
+        count = min(_CHUNK, votes - first)
+        values = shared[torch.randint(len(shared), (count,), generator=source)]
+        places = torch.rand(count, batch_size, generator=source, dtype=torch.float64) * counts[values, None]
         examples = order[starts[values, None] + places.long()]
         found.append(normalized[examples].var(1, correction=0).argmin(1))
     return torch.cat(found)
