@@ -102,6 +102,9 @@ def test_gates_of_latents_are_folded_into_heads_and_the_layer_that_takes_them(va
         for folded, gated in zip(fold(model, beta)(x), model(x, beta=beta), strict=True):
             torch.testing.assert_close(folded, gated, rtol=1e-11, atol=1e-12)
     assert any(layer.on_input for layer in model.plan.gated)
+    assert any(module._forward_pre_hooks_with_kwargs for module in model.base.modules())
+    left = [getattr(module, name) for module in fold(model, 5.0).modules() for name in DICTIONARIES]
+    assert not any(left)
     assert not torch.allclose(fold(model, 0.02)(x)[0], build(vae)(x)[0])
 
 
