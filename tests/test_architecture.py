@@ -201,6 +201,7 @@ def test_importing_the_package_prints_nothing_and_starts_no_thread() -> None:
     assert done.stdout == done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_public_function_is_not_hidden_by_the_file_of_its_name() -> None:
     code = (
         "import multirate.fold, multirate.plan, multirate.convert, multirate.evaluate, multirate as mr\n"

@@ -100,6 +100,7 @@ def images() -> Tensor:
     return torch.rand(603, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 300, 1000])
 def test_an_evaluation_does_not_depend_on_the_size_of_its_batches(
     batch_size: int, model: mr.MultiRate, images: Tensor

@@ -45,6 +45,7 @@ def noisy(model, x, **options):
     return terms.rate, terms.distortion
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("vae", VAES, ids=lambda vae: vae.__name__)

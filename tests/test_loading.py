@@ -25,6 +25,7 @@ def built_in(builder=models.mlp, response="paper") -> MultiRate:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
 @pytest.mark.parametrize("response", ["paper", "film", "mlp", "water-filling"])
 def test_built_in_model_comes_back_bit_for_bit_with_all_it_was(builder, response, tmp_path):
@@ -196,6 +197,7 @@ LIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "message"), LIES.values(), ids=LIES.keys())
 def test_a_description_of_a_network_that_the_file_cannot_hold_is_refused(options, message, tmp_path):
     plain = models.mlp(shape=(1, 4, 4), latents=2, hidden=(64, 64, 64))

@@ -44,6 +44,7 @@ def test_json_of_the_deepest_nesting_is_read():
     assert parse_json("[" * DEEPEST + "]" * DEEPEST) == json.loads("[" * DEEPEST + "]" * DEEPEST)
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_json_comes_back_as_it_was_written(value):
     assert parse_json(json.dumps(value)) == value

@@ -56,6 +56,7 @@ def test_data_or_weights_that_change_in_place_are_seen():
         assert not torch.equal(found, after)
 
 
+@pytest.mark.slow
 def test_gradients_flow_as_ever():
     model, (x, _) = model_and_data()
     truth = torch.autograd.grad(model(x, beta=1.0).sum(), model.base.encoder[1].weight)[0]

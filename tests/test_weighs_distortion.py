@@ -174,6 +174,7 @@ def twins(base: nn.Module, low: float, high: float) -> tuple[mr.MultiRate, mr.Mu
     return of_lambda, of_beta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), BOTH)
 def test_pictures_while_training_are_those_of_beta(low: float, high: float) -> None:
     of_lambda, of_beta = twins(mlp(shape=(1, 8, 8), latents=3, hidden=(8,)), low, high)

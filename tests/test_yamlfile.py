@@ -58,6 +58,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_yaml_comes_back_as_it_was_written(value):
     assert parse_yaml(yaml.safe_dump(value)) == value

@@ -122,6 +122,7 @@ def test_a_folder_that_may_only_be_read_is_one_line_at_once(
     assert changed(trained, disk / "run") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [TRAIN, *WRITERS], ids=["train", *WRITER_IDS])
 def test_a_writer_that_fails_is_one_line_and_leaves_the_run_as_it_was(
     words: tuple[str, ...],

@@ -66,6 +66,7 @@ def test_with_a_beta_the_folded_model_is_exported(trained, tmp_path, capsys):
     torch.testing.assert_close(outputs(tmp_path / "reconstruction.onnx", x=x), expected)
 
 
+@pytest.mark.slow
 def test_what_the_hub_keeps_needs_no_other_library(trained, tmp_path, capsys):
     assert main(["export", str(trained), "--hub", "--beta", str(FOLDED_AT), "--out", str(tmp_path / "hub")]) == 0
     assert "from_pretrained reads it" in capsys.readouterr().out

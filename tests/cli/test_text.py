@@ -67,6 +67,7 @@ def test_another_text_is_read_with_the_vocabulary_of_the_run(
     assert found["reconstructions"][0]["sentence"] == "the <unk> sees a tree"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoding", [["greedy"], ["beam", "--beam", "2"], ["sample", "--temperature", "0.5"]])
 def test_samples_are_fixed_by_the_seed(decoding: list[str], texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(texts / "run"), "--beta", "0.1", "--sample", "4", "--decoding", *decoding, "--seed", "3"]

@@ -136,6 +136,7 @@ def test_every_option_of_training_is_an_option_of_the_command() -> None:
     assert {f.name for f in dataclasses.fields(Options)} >= {"out", "config", "resume", "spec", "training", "shared"}
 
 
+@pytest.mark.slow
 def test_validate_measures_the_validation_split_and_leaves_the_weights_alone(tmp_path: Path) -> None:
     plain, validated = tmp_path / "plain", tmp_path / "validated"
     words = ["train", *SMALL, "--epochs", "2", "--beta", "0.5"]
@@ -149,6 +150,7 @@ def test_validate_measures_the_validation_split_and_leaves_the_weights_alone(tmp
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_by_flag_by_yaml_and_in_a_sweep(tmp_path: Path) -> None:
     plain, gated = tmp_path / "plain", tmp_path / "gated"
     small = [*SMALL, "--epochs", "1"]
@@ -220,6 +222,7 @@ def test_a_sigma_vae_takes_no_beta_and_no_range(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_channels_last_is_switched_off_by_flag_and_by_yaml(tmp_path: Path) -> None:
     usual, off, again = (tmp_path / name for name in ("usual", "off", "again"))
     assert main(["train", *SMALL, "--epochs", "1", "--out", str(usual)]) == 0

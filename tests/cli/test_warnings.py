@@ -38,6 +38,7 @@ def swap_ends(run: Path) -> None:
     (run / "curve.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_training_data_are_named_in_output_file_and_report(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +58,7 @@ def test_training_data_are_named_in_output_file_and_report(
     assert any("trained on, digits train" in message for message in json.loads(printed.out)["warnings"])
 
 
+@pytest.mark.slow
 def test_a_file_that_was_changed_is_found_out_by_whatever_reads_it(
     trained: Path, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def test_what_is_no_file_is_refused_at_once(reader, kind, tmp_path):
     check(reader, path)
 
 
+@pytest.mark.slow
 @every_reader_often
 @FEW
 @given(content=st.binary(max_size=200), seed=st.integers(0, 2**32), kind=st.sampled_from(["bytes", "blind", "format"]))

@@ -60,6 +60,7 @@ def test_the_published_file_is_read_to_the_bit_and_nothing_is_unpickled(write):
     np.testing.assert_array_equal(np.unpackbits(packed, axis=1), made_images().reshape(SMALL, -1))
 
 
+@pytest.mark.slow
 def test_reading_holds_a_fraction_of_the_pixels_in_memory(write, monkeypatch):
     monkeypatch.setattr(dsprites_file, "_CHUNK", CHUNK)
     count = 5_000
@@ -95,6 +96,7 @@ BAD_ARRAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changed", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
 def test_a_file_of_another_structure_is_one_clear_error(write, changed, message):
     path = write(**changed)
@@ -115,6 +117,7 @@ def test_a_damaged_file_is_one_clear_error(write, tmp_path):
         list(read_packed(tmp_path / "absent.npz", SMALL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "message"), [(-4096, "imgs ends after 129 rows"), (1, "imgs is longer")])
 def test_an_array_that_differs_from_its_header_in_length_is_one_clear_error(write, change, message):
     path = write()
@@ -211,6 +214,7 @@ def test_the_file_is_used_where_it_is_unless_the_images_are_to_be_drawn(asked, w
         list(asked[0][3]())
 
 
+@pytest.mark.slow
 def test_another_file_is_prepared_anew(asked, write, tmp_path):
     for images in (made_images(), made_images()[::-1]):
         write(imgs=images)

@@ -52,6 +52,7 @@ TRAIN_AND_TEST = {f"{'train' if i < 15 else 'test'}/{i:02}.png": png(pixels) for
 TREES = {"flat": FLAT, "classes": CLASSES, "odd": ODD_ORDER, "parts": PARTS, "train and test": TRAIN_AND_TEST}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [512, 0])
 @pytest.mark.parametrize("top", ["", "pets/"])
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES.keys())
@@ -179,6 +180,7 @@ def test_a_member_too_large_for_an_image_is_refused(tmp_path, monkeypatch):
         load(pack(tmp_path / "pets.zip", FLAT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_member_that_unpacks_to_more_than_it_declares_is_not_unpacked(tmp_path, kind):
     path = pack(tmp_path / "bomb.zip", {f"{i}.png": bytes(1 << 21) for i in range(10)}, compression=kind)
@@ -262,6 +264,7 @@ def test_headers_that_no_archive_should_have_are_one_clear_error(tmp_path, mark,
         load(path)
 
 
+@pytest.mark.slow
 def test_blank_images_that_unpack_to_far_more_than_is_stored_are_refused(tmp_path):
     stream = io.BytesIO()
     Image.new("1", (6000, 6000)).save(stream, "PNG")

@@ -106,6 +106,7 @@ def test_mnist_files_are_not_taken_for_fashion_mnist(data_dir):
         load("fashion-mnist", "test", data_dir=data_dir / "mnist", download=False)
 
 
+@pytest.mark.slow
 def test_the_published_binarization_is_read(tmp_path):
     bits = np.random.default_rng(0).random((10_000, 784)) < 0.1
     text = np.full((10_000, 2 * 784), ord(" "), dtype=np.uint8)

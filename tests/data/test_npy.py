@@ -22,6 +22,7 @@ KINDS = arrays.boolean_dtypes() | arrays.integer_dtypes(endianness="?") | arrays
 ARRAYS = KINDS.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=0, max_dims=4, max_side=4)))
 
 
+@pytest.mark.slow
 @given(ARRAYS, st.booleans())
 def test_an_array_comes_back_as_numpy_wrote_it(array, fortran):
     buffer = io.BytesIO()
@@ -82,6 +83,7 @@ def test_numbers_too_large_for_float32_warn_of_nothing(tmp_path):
             data.load(tmp_path / "a.npy", memory_limit=memory_limit)
 
 
+@pytest.mark.slow
 def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
         file.write(header("(17825792, 1)"))

@@ -41,6 +41,7 @@ def test_what_was_packed_is_read(tmp_path, pack):
         assert open_unzipped(tmp_path / "a", stack).read() == content
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_refused_and_takes_no_memory(tmp_path):
     (tmp_path / "a.gz").write_bytes(bomb(b"", b"\0", 1 << 27))
     tracemalloc.start()
@@ -109,6 +110,7 @@ def test_a_member_that_is_longer_than_any_archive_ends_it(tmp_path, field, pack)
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_header_that_unpacks_to_a_name_without_end_is_refused(tmp_path, kind):
     info = tarfile.TarInfo("x")

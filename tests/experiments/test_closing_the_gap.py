@@ -65,6 +65,7 @@ def figures(row):
     return {name: value for name, value in row.items() if name != "seconds"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", CASES.values(), ids=CASES)
 def test_a_trial_runs_and_repeats_itself(chosen):
     asked = Trial.from_options({**SMALL, **chosen, "note": "a"})

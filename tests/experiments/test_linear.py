@@ -27,6 +27,7 @@ def test_moments_are_those_of_all_examples():
     torch.testing.assert_close(covariance, torch.cov(x.double().T, correction=0))
 
 
+@pytest.mark.slow
 def test_exact_terms_equal_an_average_over_the_data_and_many_samples():
     x = gaussian_data()
     with seeded(1):

@@ -141,6 +141,7 @@ def test_discretised_logistics_are_refused_for_data_beyond_0_and_1_before_anythi
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", POSTERIOR_OBJECTIVES)
 def test_objectives_that_need_one_latent_vector_are_refused_for_groups_before_anything_is_written(
     objective: Any, tmp_path: Path
@@ -191,6 +192,7 @@ def test_recalibrating_without_a_batchnorm_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "curve.json").exists()
 
 
+@pytest.mark.slow
 def test_statistics_come_from_the_data_that_the_run_was_trained_on(tmp_path: Path) -> None:
     for name, n in (("own", 16), ("other", 20)):
         torch.save(torch.rand(n, 1, 28, 28).round(), tmp_path / f"{name}.pt")

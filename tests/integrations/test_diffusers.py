@@ -145,6 +145,7 @@ def test_gates_sit_after_the_normalization_that_follows_a_layer():
     assert at[f"{resnet}.conv2"] == f"{resnet}.conv2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("training", [False, True], ids=["random weights", "trained weights"])
 @pytest.mark.parametrize("beta", [1e-6, 0.05])
@@ -181,6 +182,7 @@ def test_large_beta_shuts_every_latent_of_a_converted_model():
 # Folding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", BETAS)
 def test_the_folded_model_computes_what_the_multi_rate_one_does(changed, beta):
     plain, x = kl.fold(changed, beta), images()
@@ -224,6 +226,7 @@ def test_a_multi_rate_model_is_saved_and_loaded(changed, tmp_path):
 # The library's own methods
 
 
+@pytest.mark.slow
 def test_slicing_and_tiling_do_at_a_beta_what_they_do_in_the_folded_model(changed):
     plain, x = kl.fold(changed, 0.2), images(3, side=40)
     results = []
@@ -241,6 +244,7 @@ def test_slicing_and_tiling_do_at_a_beta_what_they_do_in_the_folded_model(change
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_tiling_takes_one_beta_an_example(changed):
     x, betas = images(2, side=40), torch.tensor([1e-6, 0.4], dtype=torch.float64)
     changed.base.vae.enable_tiling()

@@ -67,6 +67,7 @@ def ask(server: Server, path: str, method: str = "GET", host: str | None = None)
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "kind"), TYPES.items())
 def test_files_come_with_their_type(server: Server, path: str, kind: str) -> None:
     status, headers, body = ask(server, f"/{path}")
@@ -87,6 +88,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(server: Server) -> Non
         assert "Access-Control-Allow-Origin" not in headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_nothing_outside_the_folder_is_served(server: Server, path: str) -> None:
     status, _, body = ask(server, f"/{path}")
@@ -94,11 +96,13 @@ def test_nothing_outside_the_folder_is_served(server: Server, path: str) -> None
     assert b"secret" not in body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/ort", "/ort/", "/away/"])
 def test_folders_are_not_listed(server: Server, path: str) -> None:
     assert ask(server, path)[0] == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_it_can_only_be_read(server: Server, method: str) -> None:
     assert ask(server, "/", method)[0] == 501

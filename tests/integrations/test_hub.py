@@ -89,6 +89,7 @@ def test_a_saved_folder_loads_again(model, x, tmp_path):
     assert mr.Curve.load(tmp_path / "mine" / "curve.json") == CURVE
 
 
+@pytest.mark.slow
 def test_the_card_has_the_metadata_that_the_hub_reads(model, tmp_path):
     hub.save_pretrained(model, tmp_path / "without", curve=CURVE)
     hub.save_pretrained(model, tmp_path / "with", curve=CURVE, license="apache-2.0")
@@ -99,6 +100,7 @@ def test_the_card_has_the_metadata_that_the_hub_reads(model, tmp_path):
     assert card(tmp_path / "with").data.license == "apache-2.0"
 
 
+@pytest.mark.slow
 def test_the_card_shows_the_curve_as_it_was_measured(model, tmp_path):
     hub.save_pretrained(model, tmp_path, curve=CURVE, name="me/mine")
     text = card(tmp_path).text
@@ -110,6 +112,7 @@ def test_the_card_shows_the_curve_as_it_was_measured(model, tmp_path):
     assert (tmp_path / "rate_distortion.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_code_of_the_card_runs(model, x, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hub.save_pretrained(model, tmp_path / "me" / "mine", curve=CURVE, name="me/mine")

@@ -108,6 +108,7 @@ def train(
     return module, trainer
 
 
+@pytest.mark.slow
 def test_the_curve_is_that_of_the_trained_model(library, both, tmp_path):
     callback = both.CurveCallback(digits("test"), BETAS)
     module, trainer = train(library, tmp_path, callback)
@@ -138,6 +139,7 @@ def test_without_lightning_the_error_names_the_extra(both, monkeypatch):
         both._callback_class()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "epochs", "measured"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (9, 2, [2])])
 def test_epochs_are_measured_as_asked_and_always_the_last(library, both, tmp_path, every, epochs, measured):
     callback = both.CurveCallback(digits("test", 20), BETAS, every_n_epochs=every, figure=False)
@@ -156,6 +158,7 @@ def test_training_goes_on_as_if_nothing_had_been_measured(library, both, tmp_pat
         assert torch.equal(value, measured.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_modes_and_generators_are_as_they_were(library, both, tmp_path):
     module, callback = module_of(library).train(), both.CurveCallback(digits("test", 20), BETAS)
     module.frozen = nn.BatchNorm1d(2).eval()
@@ -176,6 +179,7 @@ def test_modes_and_generators_are_as_they_were(library, both, tmp_path):
     assert np.random.get_state()[1].tolist() == states[2]  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_only_the_first_process_measures_and_writes_and_all_log(both, tmp_path, monkeypatch):
     """Of two processes: the second gets what the first has measured."""
     vae = mr.convert(mr.models.mlp(shape=(1, 8, 8), latents=3, hidden=(16,)), mr.BetaRange(0.01, 10.0))
@@ -216,6 +220,7 @@ def test_the_sanity_check_measures_nothing(library, both, tmp_path, monkeypatch)
     assert epochs == [False, False]
 
 
+@pytest.mark.slow
 def test_a_csv_logger_gets_a_row_an_epoch_and_its_folder_the_curve(library, both, tmp_path):
     logger = importlib.import_module(f"{library.__name__}.loggers").CSVLogger(tmp_path, name="", version="")
     callback = both.CurveCallback(digits("test", 20), BETAS)
@@ -228,6 +233,7 @@ def test_a_csv_logger_gets_a_row_an_epoch_and_its_folder_the_curve(library, both
     assert mr.Curve.load(tmp_path / "curve.json") == callback.curve
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_scalars_and_a_figure(library, both, tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -260,6 +266,7 @@ def module_of_any():
         return mr.convert(mr.models.mlp(shape=(1, 8, 8), latents=3, hidden=(16,)), mr.BetaRange(0.01, 10.0))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_brings_weights_and_curves_back(library, both, tmp_path):
     checkpoints = importlib.import_module(f"{library.__name__}.callbacks").ModelCheckpoint
     options = {"monitor": "curve/objective", "save_top_k": -1, "filename": "{epoch}"}

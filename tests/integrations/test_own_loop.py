@@ -53,6 +53,7 @@ def mean_objectives():
     return {name: float(curve.values("objective").mean()) for name, curve in curves.items()}
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own_with_the_draws_of_fit_has_its_weights_bit_for_bit():
     data, config = mr.data.load("digits"), mr.TrainConfig(epochs=3, batch_size=64, seed=4)
     fitted, model = small(), small()

@@ -61,6 +61,7 @@ def finite(curve: Curve) -> bool:
     return all(math.isfinite(value) for point in curve.points for value in point.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "likelihood"), CONSTANT)
 def test_data_that_never_vary_have_nothing_to_tell(value: float, likelihood: str) -> None:
     model, data = make(likelihood=likelihood), torch.full((40, 1, 8, 8), value)

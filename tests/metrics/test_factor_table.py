@@ -107,6 +107,7 @@ def test_means_of_encode_do_where_terms_have_no_posterior(sprites: Sprites, curv
         measured(Reads(has_posterior=False), sprites)
 
 
+@pytest.mark.slow
 def test_a_multi_rate_model_is_measured_at_each_beta_with_the_same_draws(sprites: Sprites) -> None:
     model = convert(mlp(shape=(4,), latents=3, hidden=(16,), likelihood="gaussian"), BetaRange(0.1, 1.0))
     both = evaluate(model, sprites, betas=[0.1, 1.0], measures=MEASURES, progress=False)
@@ -143,6 +144,7 @@ def test_data_in_which_no_factor_varies_are_refused() -> None:
         measured(Reads(), Sprites(torch.ones(20, 4, dtype=torch.int64)), MEASURES[:1])
 
 
+@pytest.mark.slow
 def test_the_first_examples_of_a_source_keep_its_factors(sprites: Sprites) -> None:
     few = FirstExamples(sprites, 300)
     assert few.factors is not None

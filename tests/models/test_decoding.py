@@ -170,6 +170,7 @@ def two_likeliest(scores):
     return scores.masked_fill(scores < scores.topk(2).values[:, -1:], -math.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "change"),
     [

@@ -110,6 +110,7 @@ def test_no_activation_is_in_place(name):
     assert not any(getattr(layer, "inplace", False) for layer in make(name).modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), SHAPES)
 def test_every_model_encodes_and_decodes_its_shape(name, shape):
     model = make(name, shape=shape, latents=5)

@@ -41,6 +41,7 @@ DRAW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAW)
 def test_every_figure_draws_and_changes_no_setting(name: str, tmp_path: Path) -> None:
     settings = dict(matplotlib.rcParams)
@@ -84,6 +85,7 @@ def test_a_grid_has_a_labelled_row_a_beta(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(strip[:, :4], np.clip(first, 0, 1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(UsageError, match="and 1 rows"):
         image_grid(IMAGES, [0.1])
@@ -108,6 +110,7 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
         assert one == two
 
 
+@pytest.mark.slow
 def test_svg_is_one_element_whose_ids_carry_the_prefix() -> None:
     text = to_svg(rate_distortion(CURVE, BASELINE), "rd")
     root = ElementTree.fromstring(text)
@@ -118,6 +121,7 @@ def test_svg_is_one_element_whose_ids_carry_the_prefix() -> None:
     assert "width" not in root.attrib and root.attrib["viewBox"]
 
 
+@pytest.mark.slow
 def test_importing_the_report_loads_neither_torch_nor_matplotlib() -> None:
     code = (
         "import sys, multirate.report.assemble, multirate.comparison; print({'torch', 'matplotlib'} & set(sys.modules))"
@@ -134,6 +138,7 @@ LABELLED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ours", "theirs"), LABELLED.values(), ids=LABELLED.keys())
 def test_beta_labels_lie_on_no_line_no_point_and_no_other_label(ours: Any, theirs: Any) -> None:
     curve = make(ours, "multi-rate")

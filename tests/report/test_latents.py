@@ -60,6 +60,7 @@ def test_importance_is_drawn_on_a_logarithmic_scale() -> None:
     assert (drawn.norm.vmin, drawn.norm.vmax) == pytest.approx((0.01, 9.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latents", [1, 32, 256])
 def test_any_number_of_latents_fits_a_page_with_few_labels(latents: int) -> None:
     rates = np.random.default_rng(0).gamma(0.5, size=(4, latents))
@@ -69,6 +70,7 @@ def test_any_number_of_latents_fits_a_page_with_few_labels(latents: int) -> None
     assert "<svg" in to_svg(figure, "a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [np.zeros((4, 3)), np.ones((1, 3))], ids=["all dead", "one beta"])
 def test_a_curve_at_the_edge_is_drawn_too(rates: np.ndarray) -> None:
     for draw, name in ((latent_rates, "latent_rates"), (isometric_importance, "isometric_importance")):

@@ -163,6 +163,7 @@ def test_the_report_says_what_was_measured(whole: str) -> None:
     assert [a.get("class") for t, a in checked.tags if t == "tr" and "class" in a] == ["marked"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "remedy"),
     [
@@ -181,22 +182,26 @@ def test_a_part_that_is_missing_is_named_with_its_remedy(run: Path, missing: str
     assert remedy in checked.text
 
 
+@pytest.mark.slow
 def test_a_kept_comparison_stands_in_for_its_baselines(run: Path) -> None:
     compare(CURVE, BASELINE).save(run / "comparison.json")
     (run / "baselines" / "00-beta-vae.json").unlink()
     assert "at most 5.20 nats" in written(run)[1].text
 
 
+@pytest.mark.slow
 def test_baselines_can_be_given(run: Path) -> None:
     singles = [make([p], "others") for p in BASELINES]
     assert "Against others, its gap in D + βR is at most 5.20 nats" in written(run, *singles)[1].text
 
 
+@pytest.mark.slow
 def test_a_plain_run_has_a_report_too(tmp_path: Path) -> None:
     make(BASELINES[2:3], "beta-VAE resnet").save(tmp_path / "curve.json")
     assert "One model, for β = 1: rate 25.60" in written(tmp_path)[1].text
 
 
+@pytest.mark.slow
 def test_a_curve_that_is_nowhere_worse_is_told_so(run: Path) -> None:
     better = make([(b, r, d + 10) for b, r, d in MULTI_RATE], "others")
     assert "at least as good as others at 4 betas, by 10.00 nats on average" in written(run, better)[1].text
@@ -257,6 +262,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", OTHERS)
 @pytest.mark.parametrize("given", [True, False], ids=["given", "in the folder"])
 def test_baselines_that_cannot_be_compared_are_left_out_with_a_note(run: Path, what: str, given: bool) -> None:
@@ -271,6 +277,7 @@ def test_baselines_that_cannot_be_compared_are_left_out_with_a_note(run: Path, w
     assert "There are no dedicated models to compare with yet" in checked.text
 
 
+@pytest.mark.slow
 def test_baselines_that_can_be_compared_stay_beside_those_that_cannot(run: Path) -> None:
     replace(BASELINE, examples=500, label="small").save(run / "baselines" / "01-small.json")
     _, checked = written(run)
@@ -287,6 +294,7 @@ def test_baselines_off_the_curve_or_that_do_not_go_together_are_left_out(run: Pa
     assert "do not go together (cannot merge curves that differ in seed: 0, 1)" in checked.text
 
 
+@pytest.mark.slow
 def test_details_that_some_members_do_not_know_are_passed_over(run: Path) -> None:
     details = {"epochs": [8, None, 8, 8], "likelihood": None, "seconds": [1.0, None], "latents": [None, 3]}
     replace(CURVE, details=details).save(run / "curve.json")

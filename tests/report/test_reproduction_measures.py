@@ -44,6 +44,7 @@ def has(drawn: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> bool:
     return any(len(one) == len(x) and np.allclose(one, np.column_stack([x, y])) for one in drawn)
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_and_change_no_setting(tmp_path: Path) -> None:
     settings = dict(matplotlib.rcParams)
     for name, figure in (("a", mixed_panels(PANELS)), ("b", sample_grids([SampleGrid("faces", (0.1, 1.0), IMAGES)]))):

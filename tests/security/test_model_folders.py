@@ -64,6 +64,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_false_description_is_refused_before_anything_large_is_made(sound: Path, tmp_path: Path, what: str) -> None:
     folder = altered(sound, tmp_path / "model", CHANGES[what])

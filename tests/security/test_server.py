@@ -167,6 +167,7 @@ def test_whoever_sends_no_whole_request_is_hung_up_on(server: Server, monkeypatc
             assert time.monotonic() - start < 5
 
 
+@pytest.mark.slow
 def test_a_kept_connection_has_its_patience_anew_with_each_request(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

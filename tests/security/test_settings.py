@@ -75,6 +75,7 @@ def test_a_name_is_one_of_a_list(name: str) -> None:
     assert set(NETWORKS) == {"efficientnet_lite0", "inception"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--data", "--model", "--objective", "--response", "--optimizer", "--likelihood"])
 def test_no_option_of_the_command_line_takes_a_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str

@@ -138,6 +138,7 @@ def forbidden_call(node: ast.Call, known: dict[str, str]) -> Iterator[str]:
             return
 
 
+@pytest.mark.slow
 def test_the_source_has_no_way_to_run_what_a_file_says() -> None:
     found = {
         (str(path.relative_to(SOURCE).as_posix()), what)

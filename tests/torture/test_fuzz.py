@@ -139,6 +139,7 @@ def test_a_reader_that_is_right_has_no_fault_in_files_and_in_what_is_none(tmp_pa
     assert result["outcomes"]["DataError"] > 5
 
 
+@pytest.mark.slow
 def test_the_same_seed_damages_the_same(tmp_path):
     results = [fuzz([Reader("right", "a.json", [SEED], right, json_text)], 60, seed, tmp_path) for seed in (1, 1, 2)]
     for result in results:

@@ -85,6 +85,7 @@ def all_finite(state: Any) -> bool:
     return all(all_finite(part) for part in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("kind", ["plain", "multi-rate"])
 @pytest.mark.parametrize("place", [0, 17, 31])

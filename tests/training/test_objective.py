@@ -40,6 +40,7 @@ def positions(betas):
     return ((betas.double().log() - math.log(RANGE.low)) / width).pow(1 / RANGE.exponent).numpy()
 
 
+@pytest.mark.slow
 def test_one_beta_a_step_has_the_distribution_of_the_range():
     betas = torch.cat([draw_step_betas(RANGE, 3, step, 1, torch.float64) for step in range(4000)])
     assert stats.kstest(positions(betas), "uniform").pvalue > 0.01
@@ -168,6 +169,7 @@ def test_plateau_needs_validation_data():
         fit(make(), data(), epochs=1, decay="plateau", **FAST)
 
 
+@pytest.mark.slow
 def test_plateau_halves_the_optimizers_step_and_resumes_to_the_same_weights(tmp_path):
     options = {"epochs": 5, "decay": "plateau", "learning_rate": 0.3, "val": data(40), **FAST}
     rates = []

@@ -45,6 +45,7 @@ def after(penalty, calls):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_one_layer_has_its_matrix_norm(name):
     layer = LAYERS[name]().double()
@@ -116,6 +117,7 @@ def test_the_seed_decides_the_start_and_the_global_generator_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_a_multirate_model_has_the_penalty_of_its_base():
     torch.manual_seed(0)
     base = mlp(hidden=(8,)).double()

@@ -66,6 +66,7 @@ def goes_on_as(whole, cut):
     return [line for line in differences(whole, cut) if "checkpoints" not in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
 @pytest.mark.parametrize("at", [1, 5, STEPS])
 def test_a_signal_lets_the_step_end_and_the_run_goes_on_bit_for_bit(tmp_path, whole, number, kind, at):
@@ -77,6 +78,7 @@ def test_a_signal_lets_the_step_end_and_the_run_goes_on_bit_for_bit(tmp_path, wh
     assert goes_on_as(whole, tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 2, 6])
 def test_a_second_signal_in_a_validation_leaves_no_gap(tmp_path, whole, at):
     """Validation reads two batches, each for four betas; what was measured before the second signal is dropped."""
@@ -86,6 +88,7 @@ def test_a_second_signal_in_a_validation_leaves_no_gap(tmp_path, whole, at):
     assert goes_on_as(whole, tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(0, 24, 3))
 def test_a_second_signal_while_lines_are_written_leaves_no_gap_and_no_duplicate(tmp_path, whole, monkeypatch, at):
     append, calls = files.append_line, []
@@ -169,6 +172,7 @@ def test_the_folder_is_held_from_the_first_step_to_the_last(tmp_path):
     assert not (tmp_path / NAME).exists()
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_half_written_is_swept_by_the_next(tmp_path, whole, monkeypatch):
     train(tmp_path)
     ended = 2**22 + 1  # above every process id

@@ -54,6 +54,7 @@ def test_it_is_the_mean_squared_error_over_all_data() -> None:
     assert found == pytest.approx(float((x.double() - 0.25).square().mean()), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("likelihood", "factor"), [("gaussian", 1.0), ("squared_error", 2.0)])
 def test_training_comes_to_a_beta_and_keeps_it_with_the_model(likelihood: str, factor: float, tmp_path: Any) -> None:
     run = fit(make(likelihood), data(), out=tmp_path, **FAST)

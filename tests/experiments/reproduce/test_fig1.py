@@ -69,6 +69,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "more", "panel", "failures"), FAILURES.values(), ids=FAILURES)
 def test_a_claim_fails_where_it_should(label: str, more: float, panel: str, failures: int) -> None:
     assert sum(not claim.holds for claim in fig1.claims(shifted(label, more, panel))) == failures

@@ -94,6 +94,7 @@ def test_everything_is_written_and_the_page_links_what_is_there(results: Results
     assert [claim["holds"] for claim in json.loads((tmp_path / "claims.json").read_text())] == [True, False]
 
 
+@pytest.mark.slow
 def test_what_was_there_is_replaced(results: Results, tmp_path: Path) -> None:
     write(RECIPE, results, tmp_path)
     figure = (tmp_path / "figure.png").read_bytes()

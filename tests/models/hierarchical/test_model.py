@@ -205,6 +205,7 @@ def test_the_same_seed_gives_the_same_terms_and_reconstructions_are_without_nois
     assert torch.equal(model(x), model(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("likelihood", NVAE_LIKELIHOODS)
 def test_shapes_are_those_of_the_data(shape, likelihood):
@@ -239,6 +240,7 @@ def test_bounded_moments_are_the_heads_output_near_0_and_stay_below_5():
     assert log_scale.flatten().tolist() == pytest.approx([5 * math.tanh(3 / 5), 0.01, 5.0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_latents_are_a_few_channels_on_each_scale():
     groups = {"small": [4, 4, 8, 8], "mnist": [4] * 5 + [8] * 10, "celeba64": [8] * 5 + [16] * 10 + [32] * 20}
     for name, sides in groups.items():

@@ -58,6 +58,7 @@ def test_gates_sit_after_the_normalization_that_follows_a_convolution():
         assert layer.at == (f"{container}.{int(place) + 1}" if normalized else layer.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("response", RESPONSES)
 def test_folded_equals_gated_in_float64(response):
     model, x = multirate(response), images()
@@ -75,6 +76,7 @@ def test_folded_equals_gated_in_float64(response):
     assert len(set(outcomes)) == len(BETAS)
 
 
+@pytest.mark.slow
 def test_betas_of_a_batch_equal_one_at_a_time():
     model, x = multirate(), images()
     together = model(x, beta=torch.tensor(BETAS, dtype=torch.float64))
@@ -82,6 +84,7 @@ def test_betas_of_a_batch_equal_one_at_a_time():
     torch.testing.assert_close(together, single, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("response", RESPONSES)
 def test_no_gate_is_dead_and_every_gradient_is_finite_at_the_start(response):
     model, x = multirate(response, moved=False).train(), images()
@@ -106,6 +109,7 @@ def test_a_trained_model_is_preserved_at_one_beta():
     torch.testing.assert_close(convert(base, RANGE, preserve_at=0.5)(x, beta=0.5), base(x), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_with_the_same_noise_at_every_beta():
     model, x = multirate(), images()
     made = reconstructions(model, x, [0.1, 5.0])
