@@ -24,7 +24,7 @@ def randomized(slots: list[Slot], **options: torch.dtype) -> Response:
 
 
 @pytest.mark.parametrize("name", SLOTS)
-def test_gates_are_the_same_where_a_compiler_would_merge_them(name, monkeypatch):
+def test_gates_are_the_same_where_their_kernels_would_be_merged(name, monkeypatch):
     response = randomized(SLOTS[name], dtype=torch.float64)
     standardized = torch.linspace(-1.7, 1.7, 5, dtype=torch.float64)
     eager = response(standardized)
