@@ -36,6 +36,7 @@ BAD = {
     "a truth value as a count": (GOOD | {"count": True}, "count is True"),
     "a float as a count": (GOOD | {"count": 1.0}, "count is 1.0"),
     "text as a number": (GOOD | {"ends": ["1", 2]}, "ends is '1'"),
+    "a number beyond all": (GOOD | {"ends": [10**400, 2]}, "ends is a whole number beyond all floating ones"),
     "three ends": (GOOD | {"ends": [1, 2, 3]}, "ends is"),
     "text as a list": (GOOD | {"parts": "ab"}, "parts is 'ab'"),
     "another word": (GOOD | {"parts": [{"fate": "sleeps"}]}, "fate is 'sleeps'"),

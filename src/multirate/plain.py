@@ -58,7 +58,10 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     elif origin is dict and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _value(inside[1], part, f"{name}.{key}") for key, part in value.items()}
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is a whole number beyond all floating ones") from None
     elif kind in (str, bool, int) and type(value) is kind:
         return value
     raise ValueError(f"{name} is {_short(value)}")

@@ -21,6 +21,30 @@ def test_the_newest_two_are_kept(tmp_path):
     assert checkpoint.load(checkpoint.newest_first(tmp_path)[0])["step"] == 1_000_000
 
 
+@pytest.mark.parametrize("stops", [(), (12,), (19,), (12, 17), (23,), (3, 12, 23)])
+def test_where_a_run_was_stopped_does_not_show_in_what_it_leaves(tmp_path, stops):
+    for step in sorted({0, 10, 20, 25, *stops}):
+        checkpoint.save(tmp_path, step, {"step": step}, 10)
+        kept = [checkpoint.load(path)["step"] for path in checkpoint.newest_first(tmp_path)]
+        assert kept[0] == step and len(kept) <= 2
+        assert all(other % 10 == 0 for other in kept[1:])
+    assert kept == [25, 20]
+
+
+def test_what_was_just_written_stays_beside_a_newer_one_that_cannot_be_read(tmp_path):
+    checkpoint.save(tmp_path, 20, {"step": 20}, 10)
+    (tmp_path / "step-000000030.pt").touch()
+    checkpoint.save(tmp_path, 24, {"step": 24}, 10)
+    names = {path.name for path in checkpoint.newest_first(tmp_path)}
+    assert names == {"step-000000024.pt", "step-000000030.pt"}
+
+
+def test_files_of_other_names_are_no_checkpoints(tmp_path):
+    (tmp_path / "step-best.pt").touch()
+    checkpoint.save(tmp_path, 5, {"step": 5})
+    assert [path.name for path in checkpoint.newest_first(tmp_path)] == ["step-000000005.pt"]
+
+
 def test_a_folder_that_is_missing_has_no_checkpoints(tmp_path):
     assert checkpoint.newest_first(tmp_path / "nothing") == []
 

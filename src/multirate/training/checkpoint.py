@@ -15,13 +15,17 @@ KEPT = 2
 _REMEDY = "delete it to resume from the one before, or train anew in another folder"
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
+def save(folder: Path, step: int, state: dict[str, Any], every: int = 1) -> Path:
     """Write a checkpoint and remove all but the newest :data:`KEPT`.
+
+    One between the regular steps, of a run that was stopped, goes as soon as there is a newer one: which files a run
+    leaves does not depend on where it was stopped.
 
     Args:
         folder: made if it is missing.
         step: steps done.
         state: nested dicts and lists of tensors, numbers and strings.
+        every: steps between regular checkpoints.
 
     Returns:
         The file.
@@ -32,7 +36,9 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path = write_atomic(folder / f"step-{step:09d}.pt", buffer.getvalue())
-    for old in _files(folder)[:-KEPT]:
+    others = [file for file in _files(folder) if file != path]
+    regular = [file for file in others if int(file.stem.removeprefix("step-")) % every == 0]
+    for old in set(others) - set(regular[1 - KEPT :]):
         remove(old)
     return path
 
@@ -64,4 +70,4 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.pt"))
+    return sorted(file for file in folder.glob("step-*.pt") if file.stem.removeprefix("step-").isdigit())

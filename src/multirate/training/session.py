@@ -153,8 +153,11 @@ class Session:
 
     def checkpoint_is_due(self) -> bool:
         """Return whether a checkpoint is due."""
-        every = self.config.checkpoint_every or self.steps_per_epoch
-        return self.step % every == 0 or self.step == self.steps
+        return self.step % self._checkpoint_every == 0 or self.step == self.steps
+
+    @property
+    def _checkpoint_every(self) -> int:
+        return self.config.checkpoint_every or self.steps_per_epoch
 
     def log(self) -> dict[str, Any]:
         """Add the means since the last line to the history and to ``metrics.jsonl``.
@@ -254,6 +257,7 @@ class Session:
                 "window": [row.cpu() for row in self._window],
                 "spectral": {} if self._spectral is None else self._spectral.state_dict(),
             },
+            self._checkpoint_every,
         )
         self._last_checkpoint = str(path)
 
