@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from multirate.beta import BetaRange
-from multirate.response import GATES, GateFunction, Response, Slot, linear_gate
+from multirate.response import GATES, RESPONSES, GateFunction, Response, Slot, linear_gate
 
 BETAS = BetaRange(0.01, 10.0)
 SLOTS = {
@@ -42,6 +42,27 @@ def test_only_gates_that_leave_the_maps_as_they_are_take_shifts():
     assert torch.equal(linear_gate(maps), maps)
     assert {gate.name for gate in GATES.values() if gate.shift} == {"film", "cubic"}
     assert all(gate.scale is linear_gate for gate in GATES.values() if gate.shift)
+
+
+def test_names_that_files_and_options_hold_mean_what_they_meant() -> None:
+    assert dict(RESPONSES) == {
+        "default": {"encoder": "cubic", "decoder": "cubic", "latents": "threshold"},
+        "paper": {"encoder": "sigmoid", "decoder": "sqrt"},
+        "sigmoid": {"encoder": "sigmoid", "decoder": "sigmoid"},
+        "film": {"encoder": "film", "decoder": "film"},
+        "mlp": {"encoder": "mlp-sigmoid", "decoder": "mlp-sqrt"},
+        "water-filling": {"*log_variance*": "ramp", "encoder": "sqrt", "decoder": "sqrt"},
+    }
+    # Sigmoids start at 0.88, square roots at 0.93, ramps and linear gates at 1.
+    assert {gate.name: gate.offset for gate in GATES.values()} == {
+        "sigmoid": 2.0,
+        "sqrt": -2.0,
+        "ramp": -1.0,
+        "film": 1.0,
+        "cubic": 1.0,
+        "mlp-sigmoid": 2.0,
+        "mlp-sqrt": -2.0,
+    }
 
 
 def test_a_gate_function_is_affine_flat_and_without_shift_unless_it_says_so():
