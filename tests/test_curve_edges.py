@@ -319,3 +319,14 @@ def test_a_measure_that_a_point_lacks_is_an_empty_cell(tmp_path: Path) -> None:
     content = curve.save_csv(tmp_path / "curve.csv").read_bytes()
     assert content.startswith(b"beta,rate,distortion,elbo,objective,fid\n") and b"\r" not in content
     assert content.endswith(b",\n")
+
+
+def test_points_that_are_wrong_are_named_with_their_curve_beta_and_formula() -> None:
+    good = point(0.1, 1.0, 2.0)
+    for name, formula in (("elbo", r"-\(distortion \+ rate\)"), ("objective", r"distortion \+ beta rate")):
+        with pytest.raises(DataError, match=rf"^curve 'ours', point at beta 0\.1.*{formula}"):
+            make(points=(good | {name: 7.0},))
+    content = make().to_dict()
+    content["schema"] = "another"
+    with pytest.raises(DataError, match=r"^curve has schema 'another'"):
+        Curve.from_dict(content)
