@@ -144,7 +144,8 @@ def tried(
         name: of the module in the record.
         explanations: of survivors.
         mutants: to try.
-        before: a result whose survivors these are, to which what becomes of them is added; None if there is none.
+        before: a result whose unexplained survivors these are, to which what becomes of them is added; None if there
+            is none.
 
     Returns:
         Counts and survivors.
@@ -152,7 +153,8 @@ def tried(
     started, source = time.monotonic(), (target.root / target.path).read_text(encoding="utf-8")
     counted = ("mutants", "killed", "timed_out", "crashed", "seconds")
     old = {key: before[key] if before else 0 for key in counted}
-    kinds, survivors = Counter[str](), []
+    kinds = Counter[str]()
+    survivors = [survivor for survivor in before["survivors"] if survivor["why"] is not None] if before else []
     with tqdm(outcomes(target, source, mutants), total=len(mutants), desc=name, mininterval=5) as progress:
         for mutant, outcome in progress:
             kinds[outcome.kind] += 1
@@ -167,7 +169,7 @@ def tried(
         "killed": old["killed"] + kinds["killed"],
         "timed_out": old["timed_out"] + kinds["timed out"],
         "crashed": old["crashed"] + kinds["crashed"],
-        "survived": kinds["survived"],
+        "survived": len(survivors),
         "unexplained": sum(survivor["why"] is None for survivor in survivors),
         "seconds": round(old["seconds"] + time.monotonic() - started, 1),
         "survivors": sorted(survivors, key=lambda survivor: survivor["line"]),
@@ -233,16 +235,17 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS), metavar="MODULE")
     parser.add_argument("--sample", type=int, help="so many mutants a module, chosen at random; all without it")
-    parser.add_argument("--again", action="store_true", help="only what survived according to the record, to add tests")
+    parser.add_argument("--again", action="store_true", help="only what survived unexplained, by the record")
     parser.add_argument("--seed", type=int, default=0, help="of the choice")
     return parser.parse_args(arguments)
 
 
 def _chosen(source: str, options: argparse.Namespace, before: Mapping[str, Any] | None) -> list[Mutant]:
-    """Return the mutants to try: all, a sample, or those that survived before."""
+    """Return the mutants to try: all, a sample, or those that survived before without an explanation."""
     mutants = list(mutants_of(source))
     if before is not None:
-        survivors = {(survivor["line"], survivor["before"], survivor["after"]) for survivor in before["survivors"]}
+        left = [survivor for survivor in before["survivors"] if survivor["why"] is None]
+        survivors = {(survivor["line"], survivor["before"], survivor["after"]) for survivor in left}
         return [mutant for mutant in mutants if (mutant.line, mutant.before, mutant.after) in survivors]
     if options.sample is not None and options.sample < len(mutants):
         return random.Random(options.seed).sample(mutants, options.sample)
