@@ -324,7 +324,7 @@ def test_a_measure_that_a_point_lacks_is_an_empty_cell(tmp_path: Path) -> None:
 def test_points_that_are_wrong_are_named_with_their_curve_beta_and_formula() -> None:
     good = point(0.1, 1.0, 2.0)
     for name, formula in (("elbo", r"-\(distortion \+ rate\)"), ("objective", r"distortion \+ beta rate")):
-        with pytest.raises(DataError, match=rf"^curve 'ours', point at beta 0\.1.*{formula}"):
+        with pytest.raises(DataError, match=rf"^curve 'ours', point at beta 0\.1: {name} is 7 but {formula} is "):
             make(points=(good | {name: 7.0},))
     content = make().to_dict()
     content["schema"] = "another"
