@@ -56,7 +56,7 @@ def summary() -> str:
             f"{members['points_at_last']} points after the second call",
         ],
     ]
-    return table("what was done | how often | what went wrong", rows)
+    return table("what was done | how often | what came of it", rows)
 
 
 def kills() -> str:
